@@ -1,0 +1,1 @@
+"""What history costs: see README.md in this folder, and `make bench`."""

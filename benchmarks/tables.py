@@ -1,0 +1,152 @@
+"""The tables that compete: one set of columns, recorded in different ways.
+
+`bare` has no history at all. `floor` has none either; its work copies the rows with one
+more statement into a table shaped like the history table, which is what any copy must
+cost. `row` and `statement` are this project's two granularities. The peer's two tables
+are made by Django (benchmarks/peer).
+"""
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from benchmarks.database import Connection
+
+ROWS = 50_000
+DATA = "id, name, email, price, active, quantity, updated, note"
+META = "change_id, changed, operation, transaction_id, change_info"
+
+_COLUMNS = """
+    id integer primary key,
+    name text not null,
+    email text not null,
+    price numeric(12, 2) not null,
+    active boolean not null,
+    quantity integer not null,
+    updated timestamptz not null,
+    note text not null
+"""
+
+_SOURCE = f"""
+    insert into source
+    select n,
+        'Customer number ' || n,
+        'customer.' || n || '@example.com',
+        n / 7.0,
+        n % 3 > 0,
+        n % 1000,
+        timestamptz '2024-01-01 00:00+00' + n * interval '1 minute',
+        md5(n::text) || substr(md5((n + 1)::text), 1, 28)
+    from generate_series(1, {ROWS}) n
+"""
+
+_FLOOR = """
+    create sequence floor_change_id;
+    create table floor_history (like by_statement_history including all);
+"""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A table and the way in which it is recorded."""
+
+    name: str
+    table: str
+    history: tuple[str, ...] = ()
+    granularity: str | None = None
+    announce: str = ""
+
+    @property
+    def ours(self) -> bool:
+        """Whether this project records it."""
+        return self.granularity is not None
+
+
+_OUR_INFO = """
+    select set_config('chrononaut.change_info',
+        '{"user_id": "17", "remote_addr": "10.0.0.7", "extra": {"url": "/items"}}',
+        true)
+"""
+_PEER_INFO = """
+    select set_config('pghistory.context_id',
+            gen_random_uuid()::text, true),
+        set_config('pghistory.context_metadata',
+            '{"user": 17, "url": "/items"}', true)
+"""
+
+BARE = Contender("bare", "bare")
+FLOOR = Contender("floor", "floor", ("floor_history",))
+ROW = Contender("row", "by_row", ("by_row_history",), "row", _OUR_INFO)
+STATEMENT = Contender(
+    "statement", "by_statement", ("by_statement_history",), "statement", _OUR_INFO
+)
+PEER_ROW = Contender(
+    "peer row",
+    "peer_row",
+    ("peer_rowlevelevent", "pghistory_context"),
+    announce=_PEER_INFO,
+)
+PEER_STATEMENT = Contender(
+    "peer statement",
+    "peer_statement",
+    ("peer_statementlevelevent", "pghistory_context"),
+    announce=_PEER_INFO,
+)
+EVERYONE = (BARE, FLOOR, ROW, STATEMENT, PEER_ROW, PEER_STATEMENT)
+
+
+def create_table(connection: Connection, name: str) -> None:
+    """Create an empty table of the eight columns."""
+    statement = sql.SQL("create table {} ({})").format(
+        sql.Identifier(name), sql.SQL(_COLUMNS)
+    )
+    connection.execute(statement)
+
+
+def create_tables(connection: Connection) -> None:
+    """Create the source of all rows and the tables that Django does not make."""
+    for name in ("source", BARE.table, FLOOR.table, ROW.table, STATEMENT.table):
+        create_table(connection, name)
+    connection.execute(_SOURCE)
+    version(connection, ROW)
+    version(connection, STATEMENT)
+    connection.execute(_FLOOR)
+
+
+def fill(connection: Connection, table: str) -> None:
+    """Load *table* with the source's rows, in the order of the key."""
+    connection.execute(
+        sql.SQL("insert into {} select * from source order by id").format(
+            sql.Identifier(table)
+        )
+    )
+
+
+def version(connection: Connection, contender: Contender) -> None:
+    """Start recording *contender* with an empty history, if it is one of ours."""
+    if not contender.ours:
+        return
+    connection.execute(
+        "select chrononaut.create_versioning(%s::regclass, granularity => %s)",
+        (contender.table, contender.granularity),
+    )
+
+
+def forget_history(connection: Connection, contender: Contender) -> None:
+    """Give *contender* an empty history again."""
+    if contender.ours:
+        connection.execute(
+            "select chrononaut.drop_versioning(%s::regclass, drop_history => true)",
+            (contender.table,),
+        )
+        version(connection, contender)
+        return
+    for name in contender.history:
+        connection.execute(sql.SQL("truncate {}").format(sql.Identifier(name)))
+
+
+def settle(connection: Connection, contender: Contender) -> None:
+    """Vacuum, analyze and checkpoint, so that each measurement starts alike."""
+    for name in (contender.table, *contender.history):
+        connection.execute(sql.SQL("vacuum analyze {}").format(sql.Identifier(name)))
+    connection.execute("checkpoint")

@@ -1,0 +1,163 @@
+"""The command line, for whoever has a database URL and no Python at hand::
+
+    python -m chrononaut_pg install --url postgresql://localhost/app
+    python -m chrononaut_pg create app.user --hidden password
+    python -m chrononaut_pg sql | psql app
+
+Every command is one public function of `chrononaut_pg.core`. Without --url the
+variables CHRONONAUT_URL and DATABASE_URL are asked, then libpq's own.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import psycopg
+
+from chrononaut_pg import core
+from chrononaut_pg.exceptions import ChrononautException
+from chrononaut_pg.options import (
+    COLUMN_OPTIONS,
+    Granularity,
+    OnTruncate,
+    VersioningOptions,
+)
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, 1 for an error or a problem found."""
+    options = _parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except (ChrononautException, psycopg.Error) as error:
+        print(f"chrononaut: {error}", file=sys.stderr)
+        return 1
+
+
+def install(options: argparse.Namespace) -> int:
+    """Install the core, or upgrade it."""
+    with _connect(options) as connection:
+        version = core.install(connection, auto_sync=options.auto_sync)
+    print(f"core version {version} is installed")
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print the core's version and the versioned tables."""
+    with _connect(options) as connection:
+        found = core.status(connection)
+    installed = found.installed_version
+    print(f"package core version: {found.package_version}")
+    print(f"installed core version: {'none' if installed is None else installed}")
+    for table in found.tables:
+        print(f"{table.schema}.{table.name} -> {table.history_table}")
+    _print_problems(found.problems)
+    return 0 if found.current and not found.problems else 1
+
+
+def sql(options: argparse.Namespace) -> int:
+    """Print the script that installs the core."""
+    print(core.install_script(options.auto_sync), end="")
+    return 0
+
+
+def create(options: argparse.Namespace) -> int:
+    """Version a table."""
+    with _connect(options) as connection:
+        print(core.create_versioning(connection, options.table, _chosen(options)))
+    return 0
+
+
+def alter(options: argparse.Namespace) -> int:
+    """Change options of a versioned table."""
+    with _connect(options) as connection:
+        print(core.alter_versioning(connection, options.table, _chosen(options)))
+    return 0
+
+
+def drop(options: argparse.Namespace) -> int:
+    """Stop versioning a table."""
+    with _connect(options) as connection:
+        core.drop_versioning(connection, options.table, options.drop_history)
+    return 0
+
+
+def sync(options: argparse.Namespace) -> int:
+    """Bring history in line with a changed table."""
+    with _connect(options) as connection:
+        print(core.sync_versioning(connection, options.table))
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """Print what is wrong with versioned tables."""
+    with _connect(options) as connection:
+        problems = core.check_versioning(connection)
+    _print_problems(problems)
+    return 1 if problems else 0
+
+
+def _print_problems(problems: Sequence[core.Problem]) -> None:
+    for found in problems:
+        print(f"{found.relation}: {found.problem}; {found.fix}", file=sys.stderr)
+
+
+def _connect(options: argparse.Namespace) -> psycopg.Connection[Any]:
+    url = options.url or os.environ.get("CHRONONAUT_URL")
+    url = url or os.environ.get("DATABASE_URL", "")
+    # SQLAlchemy's URLs name a driver, which libpq does not know.
+    return psycopg.connect(re.sub(r"^(postgres(?:ql)?)\+\w+:", r"\1:", url))
+
+
+def _chosen(options: argparse.Namespace) -> VersioningOptions:
+    return VersioningOptions(
+        **{name: getattr(options, name, None) for name in _OPTION_ARGUMENTS}
+    )
+
+
+_FLAG: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+_OPTION_ARGUMENTS: dict[str, dict[str, Any]] = {
+    **{name: {"nargs": "*", "metavar": "COLUMN"} for name in COLUMN_OPTIONS},
+    "history_table": {"metavar": "NAME"},
+    "granularity": {"choices": get_args(Granularity)},
+    "track_inserts": _FLAG,
+    "require_change_info": _FLAG,
+    "lockable": _FLAG,
+    "row_version": _FLAG,
+    "always": _FLAG,
+    "on_truncate": {"choices": get_args(OnTruncate)},
+    "parent": {"metavar": "TABLE"},
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chrononaut", description="History for PostgreSQL tables."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (install, status, sql, create, alter, drop, sync, check):
+        added = commands.add_parser(command.__name__, help=command.__doc__)
+        added.set_defaults(command=command)
+        _add_arguments(added, command)
+    return parser
+
+
+def _add_arguments(parser: argparse.ArgumentParser, command: Command) -> None:
+    if command is not sql:
+        parser.add_argument("--url", help="the database")
+    if command in (install, sql):
+        parser.add_argument("--auto-sync", action="store_true")
+    if command in (create, alter, drop, sync):
+        parser.add_argument("table")
+    if command is drop:
+        parser.add_argument("--drop-history", action="store_true")
+    if command in (create, alter):
+        for name, settings in _OPTION_ARGUMENTS.items():
+            if command is create or name != "history_table":
+                parser.add_argument(f"--{name.replace('_', '-')}", **settings)

@@ -1,0 +1,308 @@
+"""The SQL core from Python: install it, and say which tables it versions.
+
+Every function takes a psycopg or an SQLAlchemy connection and calls the database's
+functions of the same name. It runs in the caller's transaction if there is one, else in
+one of its own, which it commits. Errors of the core come as ChrononautException.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+from sqlalchemy import Connection as SQLAlchemyConnection
+
+from chrononaut_pg._resources import SqlFile, install_files, package_core_version
+from chrononaut_pg.exceptions import (
+    CoreMissingError,
+    CoreNewerError,
+    CoreOlderError,
+    translate_errors,
+)
+from chrononaut_pg.options import COLUMN_OPTIONS, VersioningOptions
+
+Connection = psycopg.Connection[Any] | SQLAlchemyConnection
+
+_CASTS = {
+    "target": "::regclass",
+    "parent": "::regclass",
+    **dict.fromkeys(COLUMN_OPTIONS, "::name[]"),
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not right with a versioned table, and what mends it."""
+
+    relation: str
+    problem: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class VersionedTable:
+    """One row of `chrononaut.versioned_tables`; *history_rows* is an estimate."""
+
+    schema: str
+    name: str
+    history_table: str
+    versions_view: str
+    options: VersioningOptions
+    history_bytes: int
+    history_rows: int
+    drifted: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a database has, compared with what this package brings.
+
+    *installed_version* is None without a core; *tables* and *problems* are read only
+    when both versions are the same.
+    """
+
+    package_version: int
+    installed_version: int | None
+    tables: tuple[VersionedTable, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def current(self) -> bool:
+        """Whether the core is installed in the version of this package."""
+        return self.installed_version == self.package_version
+
+
+def install(connection: Connection, auto_sync: bool = False) -> int:
+    """Install or upgrade the core, and return its version.
+
+    *auto_sync* creates the event triggers that keep history in line after DDL; only a
+    superuser may. Raises CoreNewerError if the database is ahead of this package.
+    """
+    with _cursor(connection) as cursor:
+        for statement in _install_statements(_installed_version(cursor), auto_sync):
+            cursor.execute(statement)
+    return package_core_version()
+
+
+def install_script(auto_sync: bool = False) -> str:
+    """Return what `install` runs as one script for psql, transaction included.
+
+    It needs no other file and is right for any database, with or without a core.
+    """
+    files = install_files()
+    return "\n\n".join(
+        (
+            "\\set ON_ERROR_STOP on\nbegin;\nset local client_min_messages = warning;",
+            *(_unless_passed(file) if file.leads_to else file.text for file in files),
+            *_closing_statements(auto_sync),
+            "commit;\n",
+        )
+    )
+
+
+def status(connection: Connection) -> Status:
+    """Return which core is installed, what it versions and what is wrong with it.
+
+    Raises CoreNewerError if the database is ahead of this package.
+    """
+    package = package_core_version()
+    with _cursor(connection) as cursor:
+        installed = _installed_version(cursor)
+        if installed != package:
+            return Status(package, installed)
+        return Status(
+            package, installed, _versioned_tables(cursor), _check_versioning(cursor)
+        )
+
+
+def create_versioning(
+    connection: Connection,
+    target: str,
+    options: VersioningOptions | None = None,
+    **named: Any,
+) -> str:
+    """Version the table *target*; return the name of its history table::
+
+        create_versioning(connection, "app.user", hidden=["password"])
+
+    Options come as VersioningOptions or by name. On a versioned table this is
+    `alter_versioning`.
+    """
+    chosen = replace(options or VersioningOptions(), **named)
+    return str(_call(connection, "create_versioning", target, chosen.given()))
+
+
+def alter_versioning(
+    connection: Connection,
+    target: str,
+    options: VersioningOptions | None = None,
+    **named: Any,
+) -> str:
+    """Change options of a versioned table; return the name of its history table."""
+    chosen = replace(options or VersioningOptions(), **named)
+    return str(_call(connection, "alter_versioning", target, chosen.given()))
+
+
+def drop_versioning(
+    connection: Connection, target: str, drop_history: bool = False
+) -> None:
+    """Stop versioning *target*, and drop its history only if told to."""
+    _call(connection, "drop_versioning", target, {"drop_history": drop_history})
+
+
+def sync_versioning(connection: Connection, target: str) -> str:
+    """Bring history in line with the changed table; return the history table's name."""
+    return str(_call(connection, "sync_versioning", target, {}))
+
+
+def check_versioning(connection: Connection) -> tuple[Problem, ...]:
+    """Return what is wrong with versioned tables; empty when all is well."""
+    with _core_cursor(connection) as cursor:
+        return _check_versioning(cursor)
+
+
+class _Cursor(Protocol):
+    """What is used of a DBAPI cursor."""
+
+    def execute(self, statement: Any, parameters: Any = ..., /) -> Any: ...
+
+    def fetchall(self) -> Sequence[Any]: ...
+
+
+def _install_statements(installed: int | None, auto_sync: bool) -> list[str]:
+    pending = (
+        file.text
+        for file in install_files()
+        if file.leads_to is None
+        or (installed is not None and installed < file.leads_to)
+    )
+    return [*pending, *_closing_statements(auto_sync)]
+
+
+def _closing_statements(auto_sync: bool) -> list[str]:
+    last = ["select chrononaut._after_install();"]
+    return [*last, "select chrononaut.auto_sync(true);"] if auto_sync else last
+
+
+def _unless_passed(upgrade: SqlFile) -> str:
+    """Return an upgrade that psql skips without an older core than it leads to."""
+    installed = "current_setting('chrononaut.installed_version')::integer"
+    pending = f"{installed} > 0 and {installed} < {upgrade.leads_to}"
+    return f"select {pending} as pending \\gset\n\\if :pending\n{upgrade.text}\n\\endif"
+
+
+def _call(
+    connection: Connection, function: str, target: str, named: dict[str, Any]
+) -> Any:
+    """Call a function of the core on *target* with named arguments."""
+    values = {"target": target, **named}
+    arguments = ", ".join(f"{name} => %s{_CASTS.get(name, '')}" for name in values)
+    with _core_cursor(connection) as cursor:
+        cursor.execute(
+            f"select chrononaut.{function}({arguments})", (*values.values(),)
+        )
+        return cursor.fetchall()[0][0]
+
+
+def _versioned_tables(cursor: _Cursor) -> tuple[VersionedTable, ...]:
+    cursor.execute(
+        "select schema_name, table_name, history_table::text, versions_view::text,"
+        " history_bytes, history_rows, drifted, hidden::text[], untracked::text[],"
+        " key::text[], granularity, track_inserts, require_change_info,"
+        " indexes::text[], always, on_truncate, parent::text"
+        " from chrononaut.versioned_tables order by schema_name, table_name"
+    )
+    names = (
+        *("hidden", "untracked", "key", "granularity", "track_inserts"),
+        *("require_change_info", "indexes", "always", "on_truncate", "parent"),
+    )
+    return tuple(
+        VersionedTable(
+            schema=row[0],
+            name=row[1],
+            history_table=row[2],
+            versions_view=row[3],
+            history_bytes=row[4],
+            history_rows=int(row[5]),
+            drifted=row[6],
+            options=VersioningOptions(**dict(zip(names, row[7:], strict=True))),
+        )
+        for row in cursor.fetchall()
+    )
+
+
+def _check_versioning(cursor: _Cursor) -> tuple[Problem, ...]:
+    cursor.execute("select relation, problem, fix from chrononaut.check_versioning()")
+    return tuple(Problem(*row) for row in cursor.fetchall())
+
+
+def _installed_version(cursor: _Cursor) -> int | None:
+    """Return the database's core version. Raises CoreNewerError if it is ahead."""
+    cursor.execute("select to_regprocedure('chrononaut.core_version()') is not null")
+    if not cursor.fetchall()[0][0]:
+        return None
+    cursor.execute("select chrononaut.core_version()")
+    installed = int(cursor.fetchall()[0][0])
+    if installed > package_core_version():
+        raise CoreNewerError(installed, package_core_version())
+    return installed
+
+
+@contextmanager
+def _core_cursor(connection: Connection) -> Iterator[_Cursor]:
+    """Yield a cursor on a database with the right core, or raise CoreVersionError."""
+    package = package_core_version()
+    with _cursor(connection) as cursor:
+        installed = _installed_version(cursor)
+        if installed is None:
+            raise CoreMissingError(package)
+        if installed < package:
+            raise CoreOlderError(installed, package)
+        yield cursor
+
+
+@contextmanager
+def _cursor(connection: Connection) -> Iterator[_Cursor]:
+    """Yield a DBAPI cursor inside a transaction: SQL text reaches it untouched."""
+    if isinstance(connection, psycopg.Connection):
+        idle = connection.info.transaction_status == TransactionStatus.IDLE
+        with (
+            translate_errors(),
+            connection.transaction() if idle else nullcontext(),
+            connection.cursor(row_factory=tuple_row) as own_cursor,
+        ):
+            yield own_cursor
+    elif isinstance(connection, SQLAlchemyConnection):
+        began = nullcontext() if connection.in_transaction() else connection.begin()
+        with (
+            translate_errors(),
+            began,
+            closing(connection.connection.cursor()) as cursor,
+            _explicit_transaction(connection, cursor),
+        ):
+            yield cursor
+    else:
+        raise TypeError(
+            "expected a connection of psycopg or SQLAlchemy, "
+            f"not {type(connection).__name__}; with a Session use session.connection()"
+        )
+
+
+@contextmanager
+def _explicit_transaction(
+    connection: SQLAlchemyConnection, cursor: _Cursor
+) -> Iterator[None]:
+    """Begin and end a transaction where an autocommit connection would not."""
+    if not getattr(connection.connection.dbapi_connection, "autocommit", False):
+        yield
+        return
+    cursor.execute("begin")
+    try:
+        yield
+    except BaseException:
+        cursor.execute("rollback")
+        raise
+    cursor.execute("commit")

@@ -1,0 +1,184 @@
+"""Every error that chrononaut_pg raises, and its origin in the database.
+
+The SQL core raises SQLSTATEs of class VH, one per cause. `translate_errors` turns them
+into the classes below, whichever driver or SQLAlchemy wrapper they arrive in.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class ChrononautException(Exception):
+    """Base of all errors of this package.
+
+    Raised as it is for a VH code that this release does not know. What the database
+    said about the place is in *schema*, *table* and *column*; *hint* says what to do.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sqlstate: str | None = None,
+        schema: str | None = None,
+        table: str | None = None,
+        column: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(f"{message}. {hint}" if hint else message)
+        self.message = message
+        self.sqlstate = sqlstate
+        self.schema = schema
+        self.table = table
+        self.column = column
+        self.hint = hint
+
+
+class InvalidChangeInfoError(ChrononautException):
+    """VH001: the change info is not a JSON object; the write was refused."""
+
+
+class ChangeInfoRequiredError(ChrononautException):
+    """VH002: the table takes no write without change info."""
+
+
+class CannotVersionError(ChrononautException):
+    """VH003: the relation cannot be versioned, or not in the way that was asked for."""
+
+
+class NameClashError(ChrononautException):
+    """VH004: a name that versioning needs is taken."""
+
+
+class DriftError(ChrononautException):
+    """VH005: the live table has changed and `sync_versioning` has not run since."""
+
+
+class NotPermittedError(ChrononautException):
+    """VH006: the role may not do this, or a GRANT is missing."""
+
+
+class UndoConflictError(ChrononautException):
+    """VH007: a later change stands in the way of an undo."""
+
+
+class AppendOnlyError(ChrononautException):
+    """VH008: history can be added to, not altered."""
+
+
+class VerificationError(ChrononautException):
+    """VH009: sealed history is not what it was."""
+
+
+class RecordLockedError(ChrononautException):
+    """VH010: the row is locked against change."""
+
+
+class CoreVersionError(ChrononautException):
+    """Base of the errors about which core a database has and which one is needed.
+
+    *installed* is the core version of the database (None: no core), *required* the one
+    that this release of the package brings.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str, installed: int | None, required: int
+    ) -> None:
+        super().__init__(message, schema="chrononaut", hint=hint)
+        self.installed = installed
+        self.required = required
+
+
+class CoreMissingError(CoreVersionError):
+    """The database has no chrononaut core."""
+
+    def __init__(self, required: int) -> None:
+        super().__init__(
+            f"the database has no chrononaut core; this package has version {required}",
+            hint="Install it with `python -m chrononaut_pg install`.",
+            installed=None,
+            required=required,
+        )
+
+
+class CoreNewerError(CoreVersionError):
+    """The database's core is newer than the package."""
+
+    def __init__(self, installed: int, required: int) -> None:
+        super().__init__(
+            f"the database has core version {installed}, "
+            f"newer than version {required} of this package",
+            hint="Upgrade the package chrononaut-pg.",
+            installed=installed,
+            required=required,
+        )
+
+
+class CoreOlderError(CoreVersionError):
+    """The database's core is older than the package."""
+
+    def __init__(self, installed: int, required: int) -> None:
+        super().__init__(
+            f"the database has core version {installed}, "
+            f"older than version {required} of this package",
+            hint="Upgrade it with `python -m chrononaut_pg install`.",
+            installed=installed,
+            required=required,
+        )
+
+
+ERRORS_BY_SQLSTATE: dict[str, type[ChrononautException]] = {
+    "VH001": InvalidChangeInfoError,
+    "VH002": ChangeInfoRequiredError,
+    "VH003": CannotVersionError,
+    "VH004": NameClashError,
+    "VH005": DriftError,
+    "VH006": NotPermittedError,
+    "VH007": UndoConflictError,
+    "VH008": AppendOnlyError,
+    "VH009": VerificationError,
+    "VH010": RecordLockedError,
+}
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise errors of the core as ChrononautException, the original as their cause::
+
+        with translate_errors():
+            session.commit()
+
+    Other errors pass unchanged.
+    """
+    try:
+        yield
+    except Exception as error:
+        translated = from_database_error(error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def from_database_error(error: BaseException) -> ChrononautException | None:
+    """Return the exception for an error of psycopg or SQLAlchemy, None if not ours."""
+    original = getattr(error, "orig", None) or error
+    sqlstate = sqlstate_of(error)
+    if sqlstate is None or not sqlstate.startswith("VH"):
+        return None
+    diagnostics = getattr(original, "diag", None)
+    return ERRORS_BY_SQLSTATE.get(sqlstate, ChrononautException)(
+        getattr(diagnostics, "message_primary", None) or str(original),
+        sqlstate=sqlstate,
+        schema=getattr(diagnostics, "schema_name", None),
+        table=getattr(diagnostics, "table_name", None),
+        column=getattr(diagnostics, "column_name", None),
+        hint=getattr(diagnostics, "message_hint", None),
+    )
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE of a driver's error, wrapped by SQLAlchemy or not."""
+    original = getattr(error, "orig", None) or error
+    # psycopg calls it sqlstate, psycopg2 pgcode.
+    found: str | None = getattr(original, "sqlstate", None)
+    return found or getattr(original, "pgcode", None)

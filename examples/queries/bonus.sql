@@ -1,0 +1,1 @@
+update pgbench_accounts set abalance = abalance + 100 where aid % 50 = 0;

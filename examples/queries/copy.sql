@@ -1,0 +1,1 @@
+\copy pgbench_accounts (aid, bid, abalance, filler) from pstdin

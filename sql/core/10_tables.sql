@@ -1,0 +1,184 @@
+-- The core's own tables: what is versioned, and what happened.
+--
+-- Safe to replay: tables are created as they are now, and only where they are missing;
+-- upgrades/ brings older ones to this shape.
+
+create table if not exists chrononaut.versioning (
+    id integer generated always as identity primary key,
+    relid oid not null,
+    schema_name name not null,
+    table_name name not null,
+    history_relid oid,
+    history_schema name,
+    history_name name,
+    view_name name,
+    key name[] not null default '{}',
+    key_given boolean not null default false,
+    hidden name[] not null default '{}',
+    untracked name[] not null default '{}',
+    granularity text not null default 'row'
+        check (granularity in ('row', 'statement')),
+    track_inserts boolean not null default true,
+    require_change_info boolean not null default false,
+    lockable boolean not null default false check (not lockable),
+    row_version boolean not null default false check (not row_version),
+    indexes name[] not null default '{}',
+    always boolean not null default false,
+    on_truncate text not null default 'record'
+        check (on_truncate in ('record', 'forbid')),
+    parent_id integer references chrononaut.versioning,
+    meta jsonb not null default '{}',
+    active boolean not null default true,
+    registered_in text not null,
+    created_at timestamptz not null default clock_timestamp()
+);
+
+create unique index if not exists versioning_relid
+    on chrononaut.versioning (relid)
+    where active;
+
+comment on table chrononaut.versioning is
+    'The registry: one row per table that is or was versioned. Read versioned_tables instead.';
+comment on column chrononaut.versioning.id is
+    'Names the table''s functions in schema chrononaut; kept across dump and restore.';
+comment on column chrononaut.versioning.relid is
+    'The live table''s oid, as a number; valid where registered_in says so.';
+comment on column chrononaut.versioning.schema_name is
+    'The live table''s schema when it was last synchronised.';
+comment on column chrononaut.versioning.table_name is
+    'The live table''s name when it was last synchronised.';
+comment on column chrononaut.versioning.history_relid is
+    'The history table''s oid, as a number; valid where registered_in says so.';
+comment on column chrononaut.versioning.history_schema is
+    'The history table''s schema when it was last synchronised.';
+comment on column chrononaut.versioning.history_name is
+    'The history table''s name when it was last synchronised.';
+comment on column chrononaut.versioning.view_name is
+    'Name of the versions view, in the history table''s schema.';
+comment on column chrononaut.versioning.key is
+    'Live columns that identify a row.';
+comment on column chrononaut.versioning.key_given is
+    'Whether the key was named by the caller; otherwise it follows the primary key.';
+comment on column chrononaut.versioning.hidden is
+    'Columns of which only the fact that they changed is recorded.';
+comment on column chrononaut.versioning.untracked is
+    'Columns that are ignored altogether.';
+comment on column chrononaut.versioning.granularity is
+    'row or statement: the kind of trigger that records changes.';
+comment on column chrononaut.versioning.track_inserts is
+    'Whether an insert leaves a change of operation I.';
+comment on column chrononaut.versioning.require_change_info is
+    'Whether a write without change info is refused (VH002).';
+comment on column chrononaut.versioning.lockable is
+    'Reserved for record locks.';
+comment on column chrononaut.versioning.row_version is
+    'Reserved for optimistic locking.';
+comment on column chrononaut.versioning.indexes is
+    'History columns that have an index of their own.';
+comment on column chrononaut.versioning.always is
+    'Whether triggers fire in sessions with session_replication_role = replica too.';
+comment on column chrononaut.versioning.on_truncate is
+    'record: every row leaves a change of operation T; forbid: TRUNCATE is refused.';
+comment on column chrononaut.versioning.parent_id is
+    'The registry row of the parent table, for joined-table inheritance.';
+comment on column chrononaut.versioning.meta is
+    'Meta columns that had to take another name: {"changed": "chrononaut_changed"}.';
+comment on column chrononaut.versioning.active is
+    'False after drop_versioning kept the history, or the live table was dropped.';
+comment on column chrononaut.versioning.registered_in is
+    'Cluster and database in which the oids and attribute numbers hold.';
+comment on column chrononaut.versioning.created_at is
+    'When versioning was first created.';
+
+
+create table if not exists chrononaut.versioned_column (
+    id integer generated always as identity primary key,
+    versioning_id integer not null references chrononaut.versioning on delete cascade,
+    attnum smallint,
+    live_name name not null,
+    history_name name,
+    state text not null check (state in ('tracked', 'hidden', 'untracked', 'retired')),
+    unique (versioning_id, attnum),
+    unique (versioning_id, history_name)
+);
+
+comment on table chrononaut.versioned_column is
+    'Maps live columns to history columns by attribute number, so that renames are known.';
+comment on column chrononaut.versioned_column.id is
+    'Surrogate key.';
+comment on column chrononaut.versioned_column.versioning_id is
+    'The versioned table.';
+comment on column chrononaut.versioned_column.attnum is
+    'Attribute number in the live table; null once the column is retired.';
+comment on column chrononaut.versioned_column.live_name is
+    'Name in the live table when it was last synchronised.';
+comment on column chrononaut.versioned_column.history_name is
+    'Name in the history table; null if the column was never tracked.';
+comment on column chrononaut.versioned_column.state is
+    'tracked, hidden, untracked, or retired: dropped from the live table, kept in history.';
+
+
+create table if not exists chrononaut.incarnation (
+    number integer primary key,
+    system_identifier bigint not null unique,
+    began_at timestamptz not null default clock_timestamp()
+);
+
+comment on table chrononaut.incarnation is
+    'Clusters that this database has lived in: transaction ids start again in a new one.';
+comment on column chrononaut.incarnation.number is
+    'Upper 24 bits of chrononaut.transaction.id.';
+comment on column chrononaut.incarnation.system_identifier is
+    'The cluster, as pg_control_system() tells it.';
+comment on column chrononaut.incarnation.began_at is
+    'When the first write in this cluster was recorded.';
+
+
+create table if not exists chrononaut.transaction (
+    id bigint primary key,
+    xid xid8 not null,
+    snapshot pg_snapshot not null,
+    began_at timestamptz not null,
+    issued_at timestamptz not null,
+    change_info jsonb not null,
+    db_user name not null,
+    application_name text,
+    client_addr inet,
+    suppressed text[]
+);
+
+comment on table chrononaut.transaction is
+    'One row per transaction that changed at least one versioned row.';
+comment on column chrononaut.transaction.id is
+    'Top-level transaction id plus incarnation number shifted left by 40 bits.';
+comment on column chrononaut.transaction.xid is
+    'Top-level transaction id in its cluster.';
+comment on column chrononaut.transaction.snapshot is
+    'What was visible to the first recorded statement.';
+comment on column chrononaut.transaction.began_at is
+    'When the transaction began.';
+comment on column chrononaut.transaction.issued_at is
+    'When its first change was recorded.';
+comment on column chrononaut.transaction.change_info is
+    'Who and why, as the first recorded statement said; each change has its own as well.';
+comment on column chrononaut.transaction.db_user is
+    'The role that wrote: the one set by SET ROLE, else the session''s user.';
+comment on column chrononaut.transaction.application_name is
+    'application_name of the session.';
+comment on column chrononaut.transaction.client_addr is
+    'Address of the client; null on a Unix socket.';
+comment on column chrononaut.transaction.suppressed is
+    'Tables whose recording was suppressed in this transaction.';
+
+
+create sequence if not exists chrononaut.change_id
+    as bigint
+    cache 1;
+
+comment on sequence chrononaut.change_id is
+    'Numbers all changes of all tables. Its cache must stay 1: the numbers give the order.';
+
+revoke all on
+    chrononaut.versioning, chrononaut.versioned_column, chrononaut.incarnation,
+    chrononaut.transaction, chrononaut.change_id
+    from public;

@@ -1,0 +1,134 @@
+-- The transaction row, and time that is exact.
+--
+-- The first recorded statement of a transaction inserts its row and remembers where, in a
+-- transaction-local setting; later ones fetch that very tuple. The row is written again
+-- only to note a suppression. Safe to replay.
+
+create or replace function chrononaut._system_identifier()
+    returns bigint
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select c.system_identifier from pg_control_system() c
+$$;
+
+comment on function chrononaut._system_identifier() is
+    'Identifies the cluster; a restored database finds itself in another one.';
+
+
+create or replace function chrononaut._here()
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('%s/%s', chrononaut._system_identifier(), d.oid)
+    from pg_database d
+    where d.datname = current_database()
+$$;
+
+comment on function chrononaut._here() is
+    'Cluster and database: where the registry''s oids and attribute numbers hold.';
+
+
+create or replace function chrononaut._transaction_id()
+    returns bigint
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_system bigint := chrononaut._system_identifier();
+    v_number bigint;
+begin
+    select i.number into v_number
+    from chrononaut.incarnation i
+    where i.system_identifier = v_system;
+    if not found then
+        lock table chrononaut.incarnation in share row exclusive mode;
+        insert into chrononaut.incarnation (number, system_identifier)
+        select coalesce(max(i.number) + 1, 0), v_system
+        from chrononaut.incarnation i
+        on conflict (system_identifier) do nothing;
+        select i.number into v_number
+        from chrononaut.incarnation i
+        where i.system_identifier = v_system;
+        if not found then
+            raise exception 'another transaction is registering this cluster'
+                using errcode = 'serialization_failure',
+                      hint = 'Retry the transaction; this happens once after a restore.';
+        end if;
+    end if;
+    return (v_number << 40) + pg_current_xact_id()::text::bigint;
+end;
+$$;
+
+comment on function chrononaut._transaction_id() is
+    'Id of the current transaction: incarnation << 40 plus the top-level transaction id.';
+
+
+create or replace function chrononaut._open_transaction(info jsonb)
+    returns tid
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_id bigint := chrononaut._transaction_id();
+    v_row tid;
+    v_remembered text;
+begin
+    insert into chrononaut.transaction (
+        id, xid, snapshot, began_at, issued_at, change_info,
+        db_user, application_name, client_addr)
+    values (
+        v_id, pg_current_xact_id(), pg_current_snapshot(), now(), clock_timestamp(), info,
+        coalesce(nullif(current_setting('role'), 'none'), session_user),
+        current_setting('application_name'), inet_client_addr())
+    on conflict (id) do nothing
+    returning transaction.ctid into v_row;
+    if v_row is null then
+        select t.ctid into strict v_row from chrononaut.transaction t where t.id = v_id;
+    end if;
+    v_remembered := set_config('chrononaut.transaction_row', v_row::text, true);
+    return v_row;
+end;
+$$;
+
+comment on function chrononaut._open_transaction(jsonb) is
+    'Makes sure that the transaction has its row, remembers it and returns its place.';
+
+
+create or replace function chrononaut._suppressed(versioning_id integer)
+    returns boolean
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_name text;
+    v_row tid;
+begin
+    if not pg_has_role(chrononaut._caller(), chrononaut._owner(), 'member') then
+        return false;
+    end if;
+    select format('%I.%I', v.schema_name, v.table_name) into strict v_name
+    from chrononaut.versioning v
+    where v.id = versioning_id;
+    v_row := chrononaut._open_transaction(chrononaut.change_info());
+    update chrononaut.transaction t
+    set suppressed = t.suppressed || v_name
+    where t.ctid = v_row
+        and (t.suppressed is null or v_name <> all (t.suppressed))
+    returning t.ctid into v_row;
+    if found then
+        perform set_config('chrononaut.transaction_row', v_row::text, true);
+    end if;
+    return true;
+end;
+$$;
+
+comment on function chrononaut._suppressed(integer) is
+    'Whether recording is off: only for members of the history''s owner, who leave a trace.';

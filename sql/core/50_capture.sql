@@ -1,0 +1,581 @@
+-- The trigger function of each table, written out for its columns.
+--
+-- A capture function is static: no dynamic SQL, no catalog look-ups and, but for the
+-- transaction's own row, no table read. The text is a pure function of the registry, so
+-- that check_versioning() can compare. Safe to replay.
+
+create or replace function chrononaut._probe(
+    versioning_id integer,
+    prefix text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    with part as (
+        select string_agg(format('%s.%I', prefix, i.live_name), ', ' order by i.attnum) as columns
+        from chrononaut._image(versioning_id) i
+        where i.state in ('tracked', 'hidden')
+        group by (i.attnum - 1) / 90
+    )
+    select string_agg(format('num_nulls(%s)', p.columns), ' + ') from part p
+$$;
+
+comment on function chrononaut._probe(integer, text) is
+    'An expression that touches every recorded column, so that drift is found before a write.';
+
+
+create or replace function chrononaut._row_of(
+    versioning_id integer,
+    prefix text,
+    states text[])
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('row(%s)::record',
+        string_agg(format('%s.%I', prefix, i.live_name), ', ' order by i.attnum))
+    from chrononaut._image(versioning_id) i
+    where i.state = any (states) and not i.computed
+$$;
+
+comment on function chrononaut._row_of(integer, text, text[]) is
+    'A row of the stored columns in the given states, to compare as an image.';
+
+
+create or replace function chrononaut._same_key(
+    v chrononaut.versioning,
+    left_prefix text,
+    right_prefix text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(
+        format('%s.%I %s %s.%I', left_prefix, k.name,
+            chrononaut._key_operator(v.relid, k.name), right_prefix, k.name),
+        ' and ' order by k.position)
+    from unnest(v.key) with ordinality k(name, position)
+$$;
+
+comment on function chrononaut._same_key(chrononaut.versioning, text, text) is
+    'The condition that two live rows have the same key.';
+
+
+create or replace function chrononaut._insert_columns(v chrononaut.versioning, state text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(quote_ident(i.history_name), ', ' order by i.attnum)
+        || format(', %I, %I, %I, %I, %I, %I',
+            chrononaut._meta_name(v.meta, 'change_id'),
+            chrononaut._meta_name(v.meta, 'changed'),
+            chrononaut._meta_name(v.meta, 'transaction_id'),
+            chrononaut._meta_name(v.meta, 'operation'),
+            chrononaut._meta_name(v.meta, 'change_info'),
+            chrononaut._meta_name(v.meta, 'tuple'))
+    from chrononaut._image(v.id) i
+    where i.state = 'tracked' and (state = 'image' or i.live_name = any (v.key))
+$$;
+
+comment on function chrononaut._insert_columns(chrononaut.versioning, text) is
+    'The columns of an insert into history: image for all of them, key for those of the key.';
+
+
+create or replace function chrononaut._insert_values(
+    v chrononaut.versioning,
+    prefix text,
+    state text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(
+        chrononaut._column_value(v.relid, i.attnum, prefix), ', ' order by i.attnum)
+    from chrononaut._image(v.id) i
+    where i.state = 'tracked' and (state = 'image' or i.live_name = any (v.key))
+$$;
+
+comment on function chrononaut._insert_values(chrononaut.versioning, text, text) is
+    'The data values of an insert into history, in the order of _insert_columns.';
+
+
+create or replace function chrononaut._hidden_changes(
+    v chrononaut.versioning,
+    old_prefix text,
+    new_prefix text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select ' || jsonb_build_object(''hidden_cols_changed'', array_remove(array['
+        || string_agg(
+            format('case when row(%1$s.%3$I)::record operator(pg_catalog.*<>) '
+                'row(%2$s.%3$I)::record then %3$L::text end',
+                old_prefix, new_prefix, i.live_name),
+            ', ' order by i.attnum)
+        || '], null))'
+    from chrononaut._image(v.id) i
+    where i.state = 'hidden' and not i.computed
+$$;
+
+comment on function chrononaut._hidden_changes(chrononaut.versioning, text, text) is
+    'Adds to change info which hidden columns changed; null if there are none.';
+
+
+create or replace function chrononaut._for_table(info jsonb, name text)
+    returns jsonb
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select (info - 'tables') || o.override || case
+        when jsonb_typeof(info -> 'extra') = 'object' and jsonb_typeof(o.override -> 'extra') = 'object'
+            then jsonb_build_object('extra', (info -> 'extra') || (o.override -> 'extra'))
+        else '{}' end
+    from (
+        select case when jsonb_typeof(info #> array['tables', name]) = 'object'
+            then info #> array['tables', name] else '{}' end as override
+    ) o
+$$;
+
+comment on function chrononaut._for_table(jsonb, text) is
+    'Merges what change info says for one table, and strips the reserved key tables.';
+
+
+create or replace function chrononaut._explain(versioning_id integer, said text)
+    returns tid
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform chrononaut._check_change_info(said);
+    perform chrononaut._check_drift(versioning_id);
+    return null;
+end;
+$$;
+
+comment on function chrononaut._explain(integer, text) is
+    'Raises what kept a capture function from reading the row or the change info.';
+
+
+create or replace function chrononaut._capture_head(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format($body$
+-- Generated by chrononaut, replaced by chrononaut.sync_versioning(); do not edit.
+#variable_conflict use_variable
+declare
+    v_said text := nullif(current_setting('chrononaut.change_info', true), '');
+    v_row tid;
+    v_info jsonb;
+    v_shared jsonb;
+    v_probe bigint;
+    v_operation text := 'U';
+    v_transaction bigint;
+    v_own bigint;
+    v_moved bigint;
+begin
+    if current_setting('chrononaut.suppressed', true) = 'on'
+        and chrononaut._suppressed(%1$s) then
+        return null;
+    end if;
+    %2$s$body$,
+        v.id,
+        case when v.require_change_info then format($body$if v_said is null then
+        perform chrononaut._refuse(%1$s,
+            format('a write to %%s needs change info', %1$s::regclass),
+            'Begin with: select chrononaut.set_change_info(user_id => ..., rationale => ...);',
+            'VH002');
+    end if;$body$, v.relid) else '' end)
+$$;
+
+comment on function chrononaut._capture_head(chrononaut.versioning) is
+    'Start of a capture function: declarations, suppression, required change info.';
+
+
+create or replace function chrononaut._capture_info(v chrononaut.versioning, probe text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format($body$
+    begin
+        v_row := nullif(current_setting('chrononaut.transaction_row', true), '')::tid;
+        if v_said is null then
+            v_info := jsonb_build_object(
+                'user_id', null,
+                'remote_addr', null,
+                'db_user', coalesce(nullif(current_setting('role'), 'none'), session_user),
+                'application_name', current_setting('application_name'));
+        else
+            v_info := v_said::jsonb;
+        end if;
+        %2$s
+    exception when data_exception or undefined_column or datatype_mismatch then
+        v_row := chrononaut._explain(%1$s, v_said);
+        v_info := chrononaut._compose_change_info(v_said);
+    end;
+    if v_said is not null then
+        if jsonb_typeof(v_info) <> 'object' then
+            perform chrononaut._check_change_info(v_said);
+        end if;
+        if not v_info ?& '{user_id,remote_addr}'::text[] then
+            v_info := '{"user_id": null, "remote_addr": null}'::jsonb || v_info;
+        end if;
+        if v_info ? 'tables' then
+            v_shared := v_info - 'tables';
+            v_info := chrononaut._for_table(v_info, %3$s);
+        end if;
+    end if;$body$,
+        v.id,
+        probe,
+        case (select c.relkind from pg_class c where c.oid = v.relid)
+            when 'p' then quote_literal(v.schema_name || '.' || v.table_name)
+            else 'tg_table_schema || ''.'' || tg_table_name' end)
+$$;
+
+comment on function chrononaut._capture_info(chrononaut.versioning, text) is
+    'Middle of a capture function: who and why, and the check that no column is missing.';
+
+
+create or replace function chrononaut._row_insert(
+    v chrononaut.versioning,
+    prefix text,
+    state text,
+    operation text,
+    info text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format($body$
+        for v_attempt in 1..2 loop
+            if v_row is not null then
+                insert into %1$s (%2$s)
+                select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
+                    t.id, %4$s, %5$s,
+                    %6$s
+                from chrononaut.transaction t
+                where t.ctid = v_row and t.xid = pg_current_xact_id();
+                exit when found;
+            end if;
+            v_row := chrononaut._open_transaction(coalesce(v_shared, v_info));
+        end loop;$body$,
+        chrononaut._history_reference(v),
+        chrononaut._insert_columns(v, state),
+        chrononaut._insert_values(v, prefix, state),
+        operation,
+        info,
+        case when state = 'image' then
+            'case when age(old.xmin) <= age(pg_current_xact_id()::xid) then old.ctid end'
+        else 'null' end)
+$$;
+
+comment on function chrononaut._row_insert(chrononaut.versioning, text, text, text, text) is
+    'One insert into history by a row trigger; opens the transaction row if need be.';
+
+
+create or replace function chrononaut._history_reference(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('%I.%I', v.history_schema, v.history_name)
+$$;
+
+comment on function chrononaut._history_reference(chrononaut.versioning) is
+    'The history table''s qualified name.';
+
+
+create or replace function chrononaut._history_key(
+    v chrononaut.versioning,
+    history_alias text,
+    prefix text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(
+        format('%s.%I %s %s.%I', history_alias, m.history_name,
+            chrononaut._key_operator(v.relid, k.name), prefix, k.name),
+        ' and ' order by k.position)
+    from unnest(v.key) with ordinality k(name, position)
+    join chrononaut.versioned_column m
+        on m.versioning_id = v.id and m.live_name = k.name and m.attnum is not null
+$$;
+
+comment on function chrononaut._history_key(chrononaut.versioning, text, text) is
+    'The condition that a history row belongs to a live row.';
+
+
+create or replace function chrononaut._row_reorder(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- A nested statement may have ended this version before its own beginning was recorded.
+    select format($body$
+    if tg_op <> 'DELETE' and new.xmax <> '0'::xid then
+        v_own := currval('chrononaut.change_id'::regclass);
+        select t.id into v_transaction from chrononaut.transaction t where t.ctid = v_row;
+        for v_moved in
+            select h.%4$I from %1$s h
+            where %2$s and h.%3$I = v_transaction and h.%4$I < v_own
+                and h.%4$I >= (
+                    select min(m.%4$I) from %1$s m
+                    where %5$s and m.%3$I = v_transaction and m.%6$I = new.ctid
+                        and m.%4$I > coalesce((
+                            select max(b.%4$I) from %1$s b
+                            where %7$s and b.%3$I <> v_transaction), 0))
+            order by h.%4$I
+        loop
+            perform set_config('chrononaut.amending', 'on', true);
+            update %1$s h
+            set %4$I = nextval('chrononaut.change_id'::regclass)
+            where %2$s and h.%4$I = v_moved;
+            perform set_config('chrononaut.amending', '', true);
+        end loop;
+    end if;$body$,
+        chrononaut._history_reference(v),
+        chrononaut._history_key(v, 'h', 'new'),
+        chrononaut._meta_name(v.meta, 'transaction_id'),
+        chrononaut._meta_name(v.meta, 'change_id'),
+        chrononaut._history_key(v, 'm', 'new'),
+        chrononaut._meta_name(v.meta, 'tuple'),
+        chrononaut._history_key(v, 'b', 'new'))
+$$;
+
+comment on function chrononaut._row_reorder(chrononaut.versioning) is
+    'Puts changes behind the one that they followed, when a nested statement came first.';
+
+
+create or replace function chrononaut._capture_rows(v chrononaut.versioning)
+    returns text
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_hidden text := chrononaut._hidden_changes(v, 'old', 'new');
+    v_no_hidden text := case when v_hidden is null then '' else
+        ' || ''{"hidden_cols_changed": []}''' end;
+    v_info text := 'v_info' || coalesce(
+        format(' || case when tg_op = ''UPDATE'' then ''{}''::jsonb%s else %L end',
+            v_hidden, '{"hidden_cols_changed": []}'), '');
+    v_probe text;
+begin
+    v_probe := format($body$if tg_op = 'INSERT' then
+            v_probe := %s;
+        else
+            v_probe := %s;
+        end if;$body$, chrononaut._probe(v.id, 'new'), chrononaut._probe(v.id, 'old'));
+    if exists (
+        select from chrononaut._image(v.id) i where i.state in ('hidden', 'untracked')) then
+        v_probe := v_probe || format($body$
+        if tg_op = 'UPDATE' and %s operator(pg_catalog.*=) %s then
+            return null;
+        end if;$body$,
+            chrononaut._row_of(v.id, 'old', '{tracked,hidden}'),
+            chrononaut._row_of(v.id, 'new', '{tracked,hidden}'));
+    end if;
+    return chrononaut._capture_head(v) || chrononaut._capture_info(v, v_probe)
+        || format($body$
+    if tg_op = 'DELETE' or tg_op = 'UPDATE' and not (%1$s) then
+        v_operation := 'D';
+    end if;
+    if tg_op <> 'INSERT' then%2$s
+    end if;
+    if tg_op = 'INSERT' or tg_op = 'UPDATE' and v_operation = 'D' then%3$s
+    end if;%4$s
+    return null;
+end;
+$body$,
+        chrononaut._same_key(v, 'old', 'new'),
+        chrononaut._row_insert(v, 'old', 'image', 'v_operation', v_info),
+        chrononaut._row_insert(v, 'new', 'key', '''I''', 'v_info' || v_no_hidden),
+        chrononaut._row_reorder(v));
+end;
+$$;
+
+comment on function chrononaut._capture_rows(chrononaut.versioning) is
+    'Body of the capture function for row triggers.';
+
+
+create or replace function chrononaut._capture_statement(v chrononaut.versioning)
+    returns text
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_hidden text := chrononaut._hidden_changes(v, 'o', 'n');
+    v_no_hidden text := case when v_hidden is null then '' else
+        ' || ''{"hidden_cols_changed": []}''' end;
+    v_probe text := 'v_probe := (select %1$s from chrononaut_%2$s %3$s limit 1);';
+begin
+    v_probe := format($body$if tg_op = 'INSERT' then
+            %s
+        else
+            %s
+        end if;$body$,
+        format(v_probe, chrononaut._probe(v.id, 'n'), 'new', 'n'),
+        format(v_probe, chrononaut._probe(v.id, 'o'), 'old', 'o'));
+    return chrononaut._capture_head(v) || chrononaut._capture_info(v, v_probe)
+        || format($body$
+    if v_probe is null then
+        return null;
+    end if;
+    select t.id into v_transaction
+    from chrononaut.transaction t
+    where t.ctid = v_row and t.xid = pg_current_xact_id();
+    if v_transaction is null then
+        v_row := null;
+        v_transaction := chrononaut._transaction_id();
+    end if;
+    if tg_op = 'UPDATE' then%1$s
+    elsif tg_op = 'DELETE' then%2$s
+    else%3$s
+    end if;
+    get diagnostics v_moved = row_count;
+    if v_row is null and v_moved > 0 then
+        v_row := chrononaut._open_transaction(coalesce(v_shared, v_info));
+    end if;
+    return null;
+end;
+$body$,
+        chrononaut._statement_update(v, coalesce(
+            format('v_info || case when o.%1$I is not null and n.%1$I is not null '
+                'then ''{}''::jsonb%2$s else %3$L end',
+                v.key[1], v_hidden, '{"hidden_cols_changed": []}'),
+            'v_info')),
+        chrononaut._statement_insert(v, 'chrononaut_old o', 'o', 'image', 'D', v_no_hidden),
+        chrononaut._statement_insert(v, 'chrononaut_new n', 'n', 'key', 'I', v_no_hidden));
+end;
+$$;
+
+comment on function chrononaut._capture_statement(chrononaut.versioning) is
+    'Body of the capture function for statement triggers.';
+
+
+create or replace function chrononaut._statement_insert(
+    v chrononaut.versioning,
+    source text,
+    prefix text,
+    state text,
+    operation text,
+    more_info text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format($body$
+        insert into %1$s (%2$s)
+        select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
+            v_transaction, %4$L, v_info%5$s, null
+        from %6$s;$body$,
+        chrononaut._history_reference(v),
+        chrononaut._insert_columns(v, state),
+        chrononaut._insert_values(v, prefix, state),
+        operation,
+        more_info,
+        source)
+$$;
+
+comment on function chrononaut._statement_insert(chrononaut.versioning, text, text, text, text, text) is
+    'The insert into history for a statement that only adds or only removes rows.';
+
+
+create or replace function chrononaut._statement_update(v chrononaut.versioning, info text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Rows are paired by key: only old means that the key was changed away, only new that
+    -- it appeared. A full join cannot be planned as a nested loop, however wrong the estimate.
+    select format($body$
+        insert into %1$s (%2$s)
+        select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
+            v_transaction,
+            case when o.%4$I is null then 'I' when n.%4$I is null then 'D' else 'U' end,
+            %5$s, null
+        from chrononaut_old o
+        full join chrononaut_new n on %6$s
+        where o.%4$I is null or n.%4$I is null or %7$s operator(pg_catalog.*<>) %8$s;$body$,
+        chrononaut._history_reference(v),
+        chrononaut._insert_columns(v, 'image'),
+        (select string_agg(
+            case when i.live_name = any (v.key) then format('coalesce(%s, %s)',
+                    chrononaut._column_value(v.relid, i.attnum, 'o'),
+                    chrononaut._column_value(v.relid, i.attnum, 'n'))
+                when i.computed then format('case when o.%I is not null then %s end',
+                    v.key[1], chrononaut._column_value(v.relid, i.attnum, 'o'))
+                else chrononaut._column_value(v.relid, i.attnum, 'o') end,
+            ', ' order by i.attnum)
+            from chrononaut._image(v.id) i where i.state = 'tracked'),
+        v.key[1],
+        info,
+        chrononaut._same_key(v, 'o', 'n'),
+        chrononaut._row_of(v.id, 'o', '{tracked,hidden}'),
+        chrononaut._row_of(v.id, 'n', '{tracked,hidden}'))
+$$;
+
+comment on function chrononaut._statement_update(chrononaut.versioning, text) is
+    'The insert into history for an UPDATE seen as a whole.';
+
+
+create or replace function chrononaut._capture_body(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select case v.granularity
+        when 'row' then chrononaut._capture_rows(v)
+        else chrononaut._capture_statement(v) end
+$$;
+
+comment on function chrononaut._capture_body(chrononaut.versioning) is
+    'Body of the table''s capture function.';
+
+
+create or replace function chrononaut._write_capture(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_function text := format('chrononaut._capture_%s()', v.id);
+begin
+    execute format(
+        'create or replace function %s returns trigger language plpgsql security definer '
+            'set search_path = pg_catalog, pg_temp as %L',
+        v_function, chrononaut._capture_body(v));
+    execute format('revoke all on function %s from public', v_function);
+    execute format('comment on function %s is %L', v_function,
+        format('Records changes of %I.%I.', v.schema_name, v.table_name));
+    execute format('alter table %s set (fillfactor = 100)', v.history_relid::regclass);
+end;
+$$;
+
+comment on function chrononaut._write_capture(chrononaut.versioning) is
+    'Replaces the capture function, and makes sessions forget plans on the history table.';

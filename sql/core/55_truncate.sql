@@ -1,0 +1,86 @@
+-- TRUNCATE: every row leaves a change of operation T, or it is refused.
+--
+-- One function serves all tables: a TRUNCATE is rare, so it may look into the catalogs.
+-- Safe to replay.
+
+create or replace function chrononaut._record_truncate()
+    returns trigger
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+    set row_security = off
+as $$
+#variable_conflict use_variable
+declare
+    v chrononaut.versioning;
+    v_said text := nullif(current_setting('chrononaut.change_info', true), '');
+    v_info jsonb;
+    v_row tid;
+    v_count bigint;
+begin
+    select r.* into strict v from chrononaut.versioning r where r.id = tg_argv[0]::integer;
+    if current_setting('chrononaut.suppressed', true) = 'on'
+        and chrononaut._suppressed(v.id) then
+        return null;
+    end if;
+    perform chrononaut._check_truncate(v, tg_relid, v_said);
+    perform chrononaut._check_drift(v.id);
+    v_info := chrononaut._compose_change_info(v_said);
+    execute format(
+        'insert into %s (%s) select %s, nextval(%L), clock_timestamp(), $1, ''T'', $2%s, null '
+            'from only %s o',
+        chrononaut._history_reference(v),
+        chrononaut._insert_columns(v, 'image'),
+        chrononaut._insert_values(v, 'o', 'image'),
+        'chrononaut.change_id',
+        case when v.hidden <> '{}' then ' || ''{"hidden_cols_changed": []}''' else '' end,
+        tg_relid::regclass)
+    using chrononaut._transaction_id(),
+        chrononaut._for_table(v_info, v.schema_name || '.' || v.table_name);
+    get diagnostics v_count = row_count;
+    if v_count > 0 then
+        v_row := chrononaut._open_transaction(v_info - 'tables');
+    end if;
+    return null;
+end;
+$$;
+
+comment on function chrononaut._record_truncate() is
+    'Trigger before TRUNCATE: records every row that is about to go.';
+
+
+create or replace function chrononaut._check_truncate(
+    v chrononaut.versioning,
+    target regclass,
+    said text)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if v.on_truncate = 'forbid' then
+        perform chrononaut._refuse(target,
+            format('TRUNCATE of versioned table %s is not allowed', target),
+            'Use DELETE, or alter_versioning(..., on_truncate => ''record'').', 'VH006');
+    end if;
+    if v.require_change_info and said is null then
+        perform chrononaut._refuse(target,
+            format('a write to %s needs change info', target),
+            'Begin with: select chrononaut.set_change_info(user_id => ..., rationale => ...);',
+            'VH002');
+    end if;
+    perform chrononaut._check_change_info(said);
+    if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+        -- TRUNCATE removes rows that this transaction's snapshot does not see.
+        perform chrononaut._refuse(target,
+            format('TRUNCATE of versioned table %s is not allowed in a %s transaction',
+                target, current_setting('transaction_isolation')),
+            'Rows committed since its snapshot would vanish unrecorded. Use READ COMMITTED, or DELETE.',
+            'VH006');
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_truncate(chrononaut.versioning, regclass, text) is
+    'Raises where a TRUNCATE may not happen or could not be recorded in full.';

@@ -1,0 +1,307 @@
+-- The registry: finding a table's entry, and setting its options.
+--
+-- The registry knows tables by oid. In a restored database oids differ; then the triggers
+-- tell which table is which. Safe to replay.
+
+create or replace function chrononaut._locate(v chrononaut.versioning)
+    returns oid
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(
+        (select c.oid from pg_class c
+            where c.oid = v.relid and v.registered_in = chrononaut._here()),
+        (select t.tgrelid from pg_trigger t
+            where t.tgfoid = to_regproc(format('chrononaut._capture_%s', v.id))
+                and t.tgparentid = 0
+            limit 1),
+        case when v.registered_in <> chrononaut._here()
+            then to_regclass(format('%I.%I', v.schema_name, v.table_name)) end)
+$$;
+
+comment on function chrononaut._locate(chrononaut.versioning) is
+    'The live table''s oid here and now; null if it is gone.';
+
+
+create or replace function chrononaut._locate_history(v chrononaut.versioning)
+    returns oid
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(
+        (select c.oid from pg_class c
+            where c.oid = v.history_relid and v.registered_in = chrononaut._here()),
+        (select t.tgrelid from pg_trigger t
+            where t.tgfoid = to_regproc('chrononaut._guard_history')
+                and t.tgargs = convert_to(v.id::text, 'UTF8') || '\x00'
+            limit 1))
+$$;
+
+comment on function chrononaut._locate_history(chrononaut.versioning) is
+    'The history table''s oid here and now; null if it is gone.';
+
+
+create or replace function chrononaut._relocate()
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v chrononaut.versioning;
+begin
+    for v in
+        select r.* from chrononaut.versioning r where r.registered_in <> chrononaut._here()
+    loop
+        update chrononaut.versioning r
+        set relid = coalesce(chrononaut._locate(v), 0),
+            history_relid = chrononaut._locate_history(v),
+            active = v.active and chrononaut._locate(v) is not null,
+            registered_in = chrononaut._here()
+        where r.id = v.id
+        returning r.* into v;
+        perform chrononaut._relocate_columns(v);
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._relocate() is
+    'Takes oids and attribute numbers anew, in a restored database.';
+
+
+create or replace function chrononaut._find(target regclass)
+    returns chrononaut.versioning
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select v from chrononaut.versioning v where v.relid = target and v.active
+$$;
+
+comment on function chrononaut._find(regclass) is
+    'The registry entry of a versioned table; null if it is not versioned.';
+
+
+create or replace function chrononaut._find_former(target regclass)
+    returns chrononaut.versioning
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select v
+    from chrononaut.versioning v
+    join pg_class c on c.oid = target
+    join pg_namespace n on n.oid = c.relnamespace
+    join pg_class h on h.oid = v.history_relid
+    where not v.active
+        and (v.relid = target
+            or v.schema_name = n.nspname and v.table_name = c.relname
+                and not exists (select from pg_class o where o.oid = v.relid))
+    order by v.relid = target desc, v.id desc
+    limit 1
+$$;
+
+comment on function chrononaut._find_former(regclass) is
+    'The entry of a table that was versioned before and left its history.';
+
+
+create or replace function chrononaut._require(target regclass)
+    returns chrononaut.versioning
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v chrononaut.versioning := chrononaut._find(target);
+begin
+    if v.id is null then
+        perform chrononaut._refuse(target,
+            format('%s is not versioned', target),
+            format('Run: select chrononaut.create_versioning(%L);', target));
+    end if;
+    return v;
+end;
+$$;
+
+comment on function chrononaut._require(regclass) is
+    'The registry entry of a versioned table; VH003 if it is not versioned.';
+
+
+create or replace function chrononaut._enter(target regclass)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if target is null then
+        raise exception 'no table was named'
+            using errcode = 'VH003', hint = 'Pass the table, as in ''app.user''.';
+    end if;
+    perform chrononaut._check_caller(target);
+    lock table chrononaut.versioning in share row exclusive mode;
+    perform chrononaut._relocate();
+end;
+$$;
+
+comment on function chrononaut._enter(regclass) is
+    'What each maintenance function does first: checks the caller, takes turns with others.';
+
+
+create or replace function chrononaut._check_columns(
+    target regclass,
+    names name[],
+    purpose text)
+    returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_name name;
+begin
+    select n.name into v_name
+    from unnest(names) n(name)
+    where not exists (
+        select from pg_attribute a
+        where a.attrelid = target and a.attname = n.name
+            and a.attnum > 0 and not a.attisdropped)
+    limit 1;
+    if found then
+        perform chrononaut._refuse(target,
+            format('%s has no column %I, named in %s', target, v_name, purpose),
+            'Check the spelling; names are taken literally, without folding case.',
+            'VH003', v_name);
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_columns(regclass, name[], text) is
+    'Raises VH003 unless all the columns exist.';
+
+
+create or replace function chrononaut._check_options(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_name name;
+    v_reason text;
+begin
+    perform chrononaut._check_columns(v.relid, v.hidden, 'hidden');
+    perform chrononaut._check_columns(v.relid, v.untracked, 'untracked');
+    perform chrononaut._check_columns(v.relid, v.key, 'key');
+    select n.name into v_name
+    from unnest(v.hidden) n(name)
+    where n.name = any (v.untracked);
+    if found then
+        perform chrononaut._refuse(v.relid,
+            format('column %I is both hidden and untracked', v_name),
+            'Hidden: that it changed is recorded. Untracked: ignored. Choose one.',
+            'VH003', v_name);
+    end if;
+    select n.name into v_name
+    from unnest(v.key) n(name)
+    where n.name = any (v.hidden || v.untracked);
+    if found then
+        perform chrononaut._refuse(v.relid,
+            format('column %I is part of the key and must be tracked', v_name),
+            'Take it out of hidden and untracked.', 'VH003', v_name);
+    end if;
+    select n.name into v_name
+    from unnest(v.indexes) n(name)
+    where n.name = any (v.hidden || v.untracked)
+        or n.name <> all ('{change_id,changed,operation,transaction_id,change_info}')
+            and not exists (
+                select from pg_attribute a
+                where a.attrelid = v.relid and a.attname = n.name
+                    and a.attnum > 0 and not a.attisdropped);
+    if found then
+        perform chrononaut._refuse(v.relid,
+            format('cannot index %I: the history has no such column', v_name),
+            'Name tracked columns or meta columns.', 'VH003', v_name);
+    end if;
+    v_reason := chrononaut._check_statement_granularity(v.relid);
+    if v.granularity = 'statement' and v_reason is not null then
+        perform chrononaut._refuse(v.relid,
+            format('cannot version %s by statement: %s', v.relid::regclass, v_reason),
+            'Use granularity => ''row''.');
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_options(chrononaut.versioning) is
+    'Raises VH003 where options contradict the table or each other.';
+
+
+create or replace function chrononaut._check_words(
+    target regclass,
+    granularity text,
+    on_truncate text,
+    lockable boolean,
+    row_version boolean)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if granularity not in ('row', 'statement') then
+        perform chrononaut._refuse(target,
+            format('granularity cannot be %L', granularity), 'Use ''row'' or ''statement''.');
+    end if;
+    if on_truncate not in ('record', 'forbid') then
+        perform chrononaut._refuse(target,
+            format('on_truncate cannot be %L', on_truncate), 'Use ''record'' or ''forbid''.');
+    end if;
+    if lockable or row_version then
+        raise exception 'lockable and row_version are not available in this version'
+            using errcode = 'feature_not_supported',
+                  hint = 'Leave them out.';
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_words(regclass, text, text, boolean, boolean) is
+    'Raises unless the options have values that exist.';
+
+
+create or replace function chrononaut._set_parent(v chrononaut.versioning, parent regclass)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_parent chrononaut.versioning := chrononaut._find(parent);
+begin
+    if parent is null then
+        return;
+    end if;
+    if v_parent.id is null then
+        perform chrononaut._refuse(v.relid,
+            format('the parent %s is not versioned', parent),
+            format('Run first: select chrononaut.create_versioning(%L);', parent));
+    end if;
+    if cardinality(v_parent.key) <> cardinality(v.key) then
+        perform chrononaut._refuse(v.relid,
+            format('the keys of %s and its parent %s differ in length', v.relid::regclass, parent),
+            'A joined child has its parent''s key, column by column.');
+    end if;
+    if exists (select from chrononaut._lineage(v_parent) l where (l.ancestor).id = v.id) then
+        perform chrononaut._refuse(v.relid,
+            format('%s cannot descend from itself', v.relid::regclass),
+            'Name the table that it extends as its parent.');
+    end if;
+    update chrononaut.versioning r set parent_id = v_parent.id where r.id = v.id;
+end;
+$$;
+
+comment on function chrononaut._set_parent(chrononaut.versioning, regclass) is
+    'Ties a child table to its parent, for joined-table inheritance.';

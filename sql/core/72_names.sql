@@ -1,0 +1,135 @@
+-- Where history lives and what it is called.
+--
+-- Beside the live table where the core's owner is at home there, else in the schema
+-- chrononaut_history. Safe to replay.
+
+create or replace function chrononaut._choose_schema(target regclass)
+    returns name
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_core name := chrononaut._owner();
+    v_schema name;
+    v_beside boolean;
+begin
+    select n.nspname,
+        pg_get_userbyid(n.nspowner) = v_core
+            or pg_get_userbyid(c.relowner) = v_core
+                and has_schema_privilege(v_core, n.oid, 'create')
+    into v_schema, v_beside
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    where c.oid = target;
+    if v_beside then
+        return v_schema;
+    end if;
+    if to_regnamespace('chrononaut_history') is null then
+        create schema chrononaut_history;
+        comment on schema chrononaut_history is
+            'History of tables whose schema belongs to somebody else than the core''s owner.';
+        grant usage on schema chrononaut_history to public;
+    end if;
+    return 'chrononaut_history';
+end;
+$$;
+
+comment on function chrononaut._choose_schema(regclass) is
+    'The schema for a table''s history.';
+
+
+create or replace function chrononaut._check_free(
+    target regclass,
+    schema_name name,
+    relation_name name)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if to_regclass(format('%I.%I', schema_name, relation_name)) is not null then
+        perform chrononaut._refuse(target,
+            format('cannot version %s: the name %I.%I is taken', target, schema_name, relation_name),
+            'Pass history_table => with another name, or rename the relation that has it.',
+            'VH004');
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_free(regclass, name, name) is
+    'Raises VH004 if a relation of that name exists.';
+
+
+create or replace function chrononaut._named(target regclass, history_table text)
+    returns name[]
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_parts text[] := parse_ident(history_table);
+    v_schema text := chrononaut._choose_schema(target);
+begin
+    if cardinality(v_parts) > 2 or octet_length(v_parts[cardinality(v_parts)]) > 63 then
+        perform chrononaut._refuse(target,
+            format('%L is no name for a history table', history_table),
+            'Pass a name of at most 63 bytes, with or without a schema.', 'VH004');
+    end if;
+    if cardinality(v_parts) = 2 and v_parts[1] <> v_schema then
+        v_schema := v_parts[1];
+        if to_regnamespace(quote_ident(v_schema)) is null
+            or not has_schema_privilege(chrononaut._caller(), v_schema, 'create')
+            or not has_schema_privilege(chrononaut._owner(), v_schema, 'create') then
+            perform chrononaut._refuse(target,
+                format('no history table can be created in schema %I', v_schema),
+                format('Run: create schema if not exists %1$I; grant usage, create on schema %1$I to %2$I, %3$I;',
+                    v_schema, chrononaut._owner(), chrononaut._caller()),
+                'VH006');
+        end if;
+    end if;
+    return array[v_schema, v_parts[cardinality(v_parts)]];
+end;
+$$;
+
+comment on function chrononaut._named(regclass, text) is
+    'Schema and name from the history_table that the caller asked for.';
+
+
+create or replace function chrononaut._choose_names(v chrononaut.versioning, history_table text)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_schema name;
+    v_history name;
+    v_view name := chrononaut._clip(v.table_name, '_versions');
+    v_named name[];
+begin
+    if history_table is not null then
+        v_named := chrononaut._named(v.relid, history_table);
+        v_schema := v_named[1];
+        v_history := v_named[2];
+    else
+        v_schema := chrononaut._choose_schema(v.relid);
+        v_history := chrononaut._clip(v.table_name, '_history');
+        if v_schema = 'chrononaut_history' and (
+            to_regclass(format('%I.%I', v_schema, v_history)) is not null
+            or to_regclass(format('%I.%I', v_schema, v_view)) is not null) then
+            v_history := chrononaut._clip(v.schema_name || '_' || v.table_name, '_history');
+            v_view := chrononaut._clip(v.schema_name || '_' || v.table_name, '_versions');
+        end if;
+    end if;
+    perform chrononaut._check_free(v.relid, v_schema, v_history);
+    perform chrononaut._check_free(v.relid, v_schema, v_view);
+    update chrononaut.versioning r
+    set history_schema = v_schema, history_name = v_history, view_name = v_view
+    where r.id = v.id;
+end;
+$$;
+
+comment on function chrononaut._choose_names(chrononaut.versioning, text) is
+    'Settles the names of the history table and the versions view; VH004 if they are taken.';

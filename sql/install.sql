@@ -1,0 +1,35 @@
+-- Installs or upgrades the core: psql -f sql/install.sql
+--
+-- One transaction; safe to replay. Files of upgrades/ that lead to the installed version or
+-- below are passed over. To follow DDL by event triggers as well, as a superuser:
+-- select chrononaut.auto_sync();
+
+\set ON_ERROR_STOP on
+begin;
+set local client_min_messages = warning;
+\ir prelude.sql
+\ir core/00_version.sql
+\ir core/10_tables.sql
+\ir core/20_change_info.sql
+\ir core/25_transaction.sql
+\ir core/30_target.sql
+\ir core/35_key.sql
+\ir core/40_columns.sql
+\ir core/45_history.sql
+\ir core/50_capture.sql
+\ir core/55_truncate.sql
+\ir core/57_triggers.sql
+\ir core/60_views.sql
+\ir core/62_inheritance.sql
+\ir core/65_grants.sql
+\ir core/67_feed.sql
+\ir core/70_registry.sql
+\ir core/72_names.sql
+\ir core/75_apply.sql
+\ir core/80_versioning.sql
+\ir core/85_check.sql
+\ir core/87_append.sql
+\ir core/90_auto_sync.sql
+\ir core/95_install.sql
+do $$ begin perform chrononaut._after_install(); end $$;
+commit;

@@ -1,0 +1,236 @@
+"""Fixtures of the whole suite: one server per run, one database per test.
+
+`template_db` holds the installed core; every test gets a copy of it as `db`.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import Engine, NullPool, create_engine
+
+from chrononaut_pg import core
+from chrononaut_pg.testing import Server, find_clients
+from tests.servers import (
+    SETTINGS,
+    Cluster,
+    Connect,
+    Db,
+    MakeRole,
+    NewServer,
+    RemoteCluster,
+    bin_directory,
+    running_cluster,
+)
+
+_SERIAL = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pg",
+        type=int,
+        default=os.environ.get("CHRONONAUT_TEST_PG"),
+        help="PostgreSQL major to run the suite on",
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    named = "CHRONONAUT_TEST_URL" if "CHRONONAUT_TEST_URL" in os.environ else None
+    return f"postgresql: {named or _chosen_major(config) or 'newest available'}"
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The cluster of this run."""
+    with running_cluster(_chosen_major(request.config)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def superuser(server: Cluster) -> str:
+    """The name of the superuser that owns the test databases."""
+    return server.superuser if isinstance(server, RemoteCluster) else "postgres"
+
+
+@pytest.fixture(scope="session")
+def admin(server: Cluster, superuser: str) -> Iterator[Db]:
+    """An autocommit connection to the maintenance database."""
+    url = server.url("postgres", user=superuser)
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def pg_major(admin: Db) -> int:
+    """The server's major version, such as 18."""
+    return admin.info.server_version // 10000
+
+
+@pytest.fixture(scope="session")
+def template_db(server: Cluster, admin: Db, superuser: str) -> Iterator[str]:
+    """A database with the core installed, to be copied."""
+    name = _unique("template")
+    _create_database(admin, name)
+    with psycopg.connect(server.url(name, user=superuser)) as connection:
+        core.install(connection)
+    yield name
+    _drop_database(admin, name)
+
+
+@pytest.fixture
+def dbname(admin: Db, template_db: str, role: MakeRole) -> Iterator[str]:
+    """The name of this test's own database, a copy of `template_db`."""
+    name = _unique("test")
+    _create_database(admin, name, template_db)
+    yield name
+    _drop_database(admin, name)
+
+
+@pytest.fixture
+def connect(
+    server: Cluster, superuser: str, request: pytest.FixtureRequest
+) -> Iterator[Connect]:
+    """Opens more connections to the test's database, as any role."""
+    with ExitStack() as opened:
+
+        def open_connection(
+            user: str | None = None,
+            *,
+            dbname: str | None = None,
+            autocommit: bool = False,
+            **parameters: Any,
+        ) -> Db:
+            name = dbname or request.getfixturevalue("dbname")
+            connection = psycopg.connect(
+                server.url(name, user=user or superuser),
+                autocommit=autocommit,
+                **parameters,
+            )
+            opened.callback(connection.close)
+            return connection
+
+        yield open_connection
+
+
+@pytest.fixture
+def db(dbname: str, connect: Connect) -> Db:
+    """The superuser's connection to the test's database, not in autocommit mode."""
+    return connect()
+
+
+@pytest.fixture
+def empty_db(admin: Db, connect: Connect, role: MakeRole) -> Iterator[Db]:
+    """Like `db`, but in a database in which the core was never installed."""
+    name = _unique("bare")
+    _create_database(admin, name)
+    connection = connect(dbname=name)
+    yield connection
+    connection.close()
+    _drop_database(admin, name)
+
+
+@pytest.fixture
+def db_url(server: Cluster, superuser: str, dbname: str) -> str:
+    """The URL of the test's database for psql, pg_dump and psycopg."""
+    return server.url(dbname, user=superuser)
+
+
+@pytest.fixture
+def engine(server: Cluster, superuser: str, dbname: str) -> Iterator[Engine]:
+    """An SQLAlchemy engine on the test's database that keeps no connection open."""
+    url = server.url(dbname, user=superuser, driver="psycopg")
+    engine = create_engine(url, poolclass=NullPool)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def role(admin: Db) -> Iterator[MakeRole]:
+    """Creates roles for one test; connect as one with `connect(name)`."""
+    created: list[str] = []
+
+    def make_role(hint: str = "role", options: str = "login") -> str:
+        name = _unique(hint)
+        command = sql.SQL("create role {} password {} " + options)
+        admin.execute(command.format(sql.Identifier(name), sql.Literal(name)))
+        created.append(name)
+        return name
+
+    yield make_role
+    for name in reversed(created):
+        admin.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def clients(pg_major: int) -> Path:
+    """The folder with psql, pg_dump, pg_restore and pgbench for this server."""
+    found = find_clients(pg_major)
+    if found is None:
+        pytest.skip("psql, pg_dump, pg_restore and pgbench are not on this machine")
+    return found
+
+
+@pytest.fixture
+def new_server(pg_major: int) -> Iterator[NewServer]:
+    """Starts servers of one's own, empty but for `postgres`, closed after the test."""
+    with ExitStack() as opened:
+
+        def start(
+            *, major: int | None = None, tcp: bool = False, **settings: str
+        ) -> Server:
+            directory = bin_directory(major or pg_major)
+            if directory is None:
+                pytest.skip(f"no PostgreSQL {major or pg_major} to start here")
+            fresh = Server(directory, settings={**SETTINGS, **settings}, tcp=tcp)
+            return opened.enter_context(fresh)
+
+        yield start
+
+
+@pytest.fixture(autouse=True)
+def _skip_what_the_server_lacks(request: pytest.FixtureRequest) -> None:
+    """Honour the markers `min_pg` and `extension`."""
+    for mark in request.node.iter_markers("min_pg"):
+        if request.getfixturevalue("pg_major") < mark.args[0]:
+            pytest.skip(f"needs PostgreSQL {mark.args[0]}")
+    for mark in request.node.iter_markers("extension"):
+        admin: Db = request.getfixturevalue("admin")
+        query = "select 1 from pg_available_extensions where name = %s"
+        if admin.execute(query, [mark.args[0]]).fetchone() is None:
+            pytest.skip(f"this server has no extension {mark.args[0]}")
+
+
+def _chosen_major(config: pytest.Config) -> int | None:
+    chosen: int | None = config.getoption("--pg")
+    return int(chosen) if chosen else None
+
+
+def _unique(hint: str) -> str:
+    """Return a name that no other test, run or worker uses."""
+    return f"chrononaut_{hint}_{os.getpid()}_{next(_SERIAL)}"
+
+
+def _create_database(admin: Db, name: str, template: str = "template0") -> None:
+    command = "create database {} template {}"
+    if admin.info.server_version >= 150000:
+        command += " strategy file_copy"
+    admin.execute(
+        sql.SQL(command).format(sql.Identifier(name), sql.Identifier(template))
+    )
+    admin.execute(
+        sql.SQL("alter database {} set plpgsql.extra_errors = 'all'").format(
+            sql.Identifier(name)
+        )
+    )
+
+
+def _drop_database(admin: Db, name: str) -> None:
+    command = sql.SQL("drop database if exists {} with (force)")
+    admin.execute(command.format(sql.Identifier(name)))

@@ -1,0 +1,112 @@
+"""`python -m chrononaut_pg`: one command per public function of the core."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from chrononaut_pg import cli, core
+from tests.servers import Cluster, Db
+
+
+@pytest.fixture
+def account(db: Db) -> str:
+    """A table to version."""
+    db.execute("create schema app")
+    db.execute("create table app.account (id int primary key, pin text)")
+    db.commit()
+    return "app.account"
+
+
+@pytest.fixture
+def empty_url(server: Cluster, empty_db: Db, superuser: str) -> str:
+    """The URL of a database without core."""
+    return server.url(empty_db.info.dbname, user=superuser)
+
+
+def test_install_installs_the_core(empty_url: str, empty_db: Db) -> None:
+    assert cli.main(["install", "--url", empty_url]) == 0
+    assert core.status(empty_db).current
+
+
+def test_url_may_name_a_driver_as_sqlalchemy_does(empty_url: str) -> None:
+    url = empty_url.replace("postgresql:", "postgresql+psycopg:")
+
+    assert cli.main(["install", "--url", url]) == 0
+
+
+def test_url_may_come_from_the_environment(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHRONONAUT_URL", empty_url)
+
+    assert cli.main(["install"]) == 0
+
+
+def test_status_of_a_database_without_core_says_none(
+    empty_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["status", "--url", empty_url]) == 1
+    assert "installed core version: none" in capsys.readouterr().out
+
+
+def test_status_lists_versioned_tables(
+    db: Db, db_url: str, account: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    core.create_versioning(db, account)
+
+    assert cli.main(["status", "--url", db_url]) == 0
+    assert "app.account -> app.account_history" in capsys.readouterr().out
+
+
+def test_create_passes_options_on(db: Db, db_url: str, account: str) -> None:
+    assert cli.main(["create", account, "--hidden", "pin", "--url", db_url]) == 0
+    assert core.status(db).tables[0].options.hidden == ("pin",)
+
+
+def test_flags_can_be_turned_off(db: Db, db_url: str, account: str) -> None:
+    cli.main(["create", account, "--no-track-inserts", "--url", db_url])
+
+    assert core.status(db).tables[0].options.track_inserts is False
+
+
+def test_alter_sync_check_and_drop_do_what_they_say(
+    db: Db, db_url: str, account: str
+) -> None:
+    cli.main(["create", account, "--url", db_url])
+    commands = (
+        ["alter", account, "--hidden", "pin"],
+        ["sync", account],
+        ["check"],
+        ["drop", account, "--drop-history"],
+    )
+
+    assert [cli.main([*command, "--url", db_url]) for command in commands] == [0] * 4
+    assert core.status(db).tables == ()
+
+
+def test_error_is_one_line_and_exit_status_1(
+    empty_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", "--url", empty_url]) == 1
+    assert capsys.readouterr().err.startswith("chrononaut: the database has no")
+
+
+def test_printed_script_installs_the_core_through_psql(
+    clients: Path, empty_url: str, empty_db: Db, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["sql"])
+    script = capsys.readouterr().out
+
+    psql = [str(clients / "psql"), "-Xqv", "ON_ERROR_STOP=1", empty_url]
+    subprocess.run(psql, input=script, text=True, check=True, stdout=subprocess.DEVNULL)
+    assert core.status(empty_db).current
+
+
+def test_printed_script_needs_no_other_file(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cli.main(["sql"])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("\\i")] == []

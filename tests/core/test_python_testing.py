@@ -1,0 +1,103 @@
+"""`chrononaut_pg.testing`: servers that start, crash, and go away by themselves."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from chrononaut_pg.testing import Server, ServerError, find_servers
+from tests.servers import NewServer, bin_directory
+
+
+@pytest.fixture(scope="module")
+def any_bin() -> Path:
+    """The programs of some PostgreSQL of this machine."""
+    found = bin_directory(None)
+    if found is None:
+        pytest.skip("no PostgreSQL to start on this machine")
+    return found
+
+
+def test_server_takes_connections_over_socket_and_loopback(any_bin: Path) -> None:
+    with Server(any_bin, tcp=True) as server:
+        for url in (server.url(), server.url(tcp=True)):
+            psycopg.connect(url).close()
+
+
+def test_server_applies_settings(new_server: NewServer) -> None:
+    server = new_server(work_mem="7MB")
+
+    with psycopg.connect(server.url()) as connection:
+        assert connection.execute("show work_mem").fetchone() == ("7MB",)
+
+
+def test_closed_server_leaves_no_file_behind(any_bin: Path) -> None:
+    with Server(any_bin) as server:
+        folder = server.data_directory.parent
+
+    assert (folder.exists(), server.running) == (False, False)
+
+
+def test_killed_server_recovers_what_was_committed(new_server: NewServer) -> None:
+    server = new_server()
+    with psycopg.connect(server.url()) as connection:
+        connection.execute("create table kept as select 1 as id")
+
+    server.kill9()
+    assert not server.running
+    server.start()
+    with psycopg.connect(server.url()) as connection:
+        assert connection.execute("select id from kept").fetchone() == (1,)
+
+
+def test_two_servers_are_two_clusters(new_server: NewServer) -> None:
+    def system_identifier(server: Server) -> object:
+        with psycopg.connect(server.url()) as connection:
+            query = "select system_identifier from pg_control_system()"
+            return connection.execute(query).fetchone()
+
+    assert system_identifier(new_server()) != system_identifier(new_server())
+
+
+def test_server_that_cannot_start_shows_its_log(any_bin: Path) -> None:
+    with (
+        pytest.raises(ServerError, match="no_such_setting"),
+        Server(any_bin, settings={"no_such_setting": "1"}),
+    ):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux's pidfd_open")
+def test_server_ends_when_its_owner_is_killed(any_bin: Path) -> None:
+    program = (
+        "import pathlib, sys; from chrononaut_pg.testing import Server\n"
+        "server = Server(pathlib.Path(sys.argv[1])).__enter__()\n"
+        "print(server.data_directory, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, any_bin],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as owner:
+        assert owner.stdout is not None
+        pid_file = Path(owner.stdout.readline().strip()) / "postmaster.pid"
+        postmaster = os.pidfd_open(int(pid_file.read_text().split()[0]))
+        owner.send_signal(signal.SIGKILL)
+    ended, _, _ = select.select([postmaster], [], [], 30)
+    os.close(postmaster)
+    assert ended == [postmaster]
+
+
+def test_servers_named_in_the_environment_are_found(
+    any_bin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CHRONONAUT_SERVERS", os.pathsep.join([str(any_bin)]))
+    monkeypatch.setenv("CHRONONAUT_SERVER_CACHE", str(tmp_path))
+
+    assert any_bin in find_servers().values()
