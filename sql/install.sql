@@ -8,6 +8,10 @@
 begin;
 set local client_min_messages = warning;
 \ir prelude.sql
+select current_setting('chrononaut.installed_version')::integer = 1 as to_2 \gset
+\if :to_2
+\ir upgrades/0002_verified_start.sql
+\endif
 \ir core/00_version.sql
 \ir core/10_tables.sql
 \ir core/20_change_info.sql

@@ -16,7 +16,7 @@ create or replace function chrononaut.core_version()
     language sql
     immutable
     parallel safe
-as 'select 1';
+as 'select 2';
 
 comment on function chrononaut.core_version() is
     'The version of the installed core.';

@@ -121,7 +121,8 @@ comment on column chrononaut.versioned_column.state is
 create table if not exists chrononaut.incarnation (
     number integer primary key,
     system_identifier bigint not null unique,
-    began_at timestamptz not null default clock_timestamp()
+    began_at timestamptz not null default clock_timestamp(),
+    verified_start timestamptz
 );
 
 comment on table chrononaut.incarnation is
@@ -132,6 +133,8 @@ comment on column chrononaut.incarnation.system_identifier is
     'The cluster, as pg_control_system() tells it.';
 comment on column chrononaut.incarnation.began_at is
     'When the first write in this cluster was recorded.';
+comment on column chrononaut.incarnation.verified_start is
+    'Start of the server for which the cluster was verified: asking for it is slow.';
 
 
 create table if not exists chrononaut.transaction (

@@ -44,19 +44,26 @@ comment on function chrononaut._check_change_info(text) is
 
 create or replace function chrononaut._compose_change_info(said text)
     returns jsonb
-    language sql
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select case
-        when said is null then
-            jsonb_build_object(
-                'user_id', null,
-                'remote_addr', null,
-                'db_user', chrononaut._caller(),
-                'application_name', current_setting('application_name'))
-        else '{"user_id": null, "remote_addr": null}'::jsonb || said::jsonb
-    end
+declare
+    v_info jsonb;
+begin
+    if said is null then
+        return jsonb_build_object(
+            'user_id', null,
+            'remote_addr', null,
+            'db_user', coalesce(nullif(current_setting('role'), 'none'), session_user),
+            'application_name', current_setting('application_name'));
+    end if;
+    v_info := said::jsonb;
+    if jsonb_typeof(v_info) <> 'object' then
+        perform chrononaut._check_change_info(said);
+    end if;
+    return '{"user_id": null, "remote_addr": null}'::jsonb || v_info;
+end;
 $$;
 
 comment on function chrononaut._compose_change_info(text) is

@@ -32,14 +32,14 @@ comment on function chrononaut._here() is
     'Cluster and database: where the registry''s oids and attribute numbers hold.';
 
 
-create or replace function chrononaut._transaction_id()
-    returns bigint
+create or replace function chrononaut._verify_incarnation()
+    returns integer
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_system bigint := chrononaut._system_identifier();
-    v_number bigint;
+    v_number integer;
 begin
     select i.number into v_number
     from chrononaut.incarnation i
@@ -59,15 +59,41 @@ begin
                       hint = 'Retry the transaction; this happens once after a restore.';
         end if;
     end if;
-    return (v_number << 40) + pg_current_xact_id()::text::bigint;
+    -- Whoever comes first after a server start notes the result; nobody waits for him.
+    if current_setting('transaction_isolation') = 'read committed'
+        and pg_try_advisory_xact_lock(hashtextextended('chrononaut.incarnation', 0)) then
+        update chrononaut.incarnation i
+        set verified_start = case
+            when i.number = v_number then pg_postmaster_start_time() end
+        where i.verified_start is distinct from case
+            when i.number = v_number then pg_postmaster_start_time() end;
+    end if;
+    return v_number;
 end;
+$$;
+
+comment on function chrononaut._verify_incarnation() is
+    'Number of the incarnation, from the control file; registers a cluster seen first.';
+
+
+create or replace function chrononaut._transaction_id()
+    returns bigint
+    language sql
+    volatile
+    set search_path = pg_catalog, pg_temp
+as $$
+    select (coalesce(
+            (select i.number from chrononaut.incarnation i
+                where i.verified_start = pg_postmaster_start_time()),
+            chrononaut._verify_incarnation())::bigint << 40)
+        + pg_current_xact_id()::text::bigint
 $$;
 
 comment on function chrononaut._transaction_id() is
     'Id of the current transaction: incarnation << 40 plus the top-level transaction id.';
 
 
-create or replace function chrononaut._open_transaction(info jsonb)
+create or replace function chrononaut._open_transaction(info jsonb, said text default null)
     returns tid
     language plpgsql
     security definer
@@ -75,7 +101,6 @@ create or replace function chrononaut._open_transaction(info jsonb)
 as $$
 #variable_conflict use_variable
 declare
-    v_id bigint := chrononaut._transaction_id();
     v_row tid;
     v_remembered text;
 begin
@@ -83,20 +108,29 @@ begin
         id, xid, snapshot, began_at, issued_at, change_info,
         db_user, application_name, client_addr)
     values (
-        v_id, pg_current_xact_id(), pg_current_snapshot(), now(), clock_timestamp(), info,
+        (coalesce(
+            (select i.number from chrononaut.incarnation i
+                where i.verified_start = pg_postmaster_start_time()),
+            chrononaut._verify_incarnation())::bigint << 40)
+            + pg_current_xact_id()::text::bigint,
+        pg_current_xact_id(), pg_current_snapshot(), now(), clock_timestamp(), info,
         coalesce(nullif(current_setting('role'), 'none'), session_user),
         current_setting('application_name'), inet_client_addr())
     on conflict (id) do nothing
     returning transaction.ctid into v_row;
     if v_row is null then
-        select t.ctid into strict v_row from chrononaut.transaction t where t.id = v_id;
+        select t.ctid into strict v_row
+        from chrononaut.transaction t
+        where t.id = chrononaut._transaction_id();
+    else
+        v_remembered := set_config('chrononaut.transaction_said', said, true);
     end if;
     v_remembered := set_config('chrononaut.transaction_row', v_row::text, true);
     return v_row;
 end;
 $$;
 
-comment on function chrononaut._open_transaction(jsonb) is
+comment on function chrononaut._open_transaction(jsonb, text) is
     'Makes sure that the transaction has its row, remembers it and returns its place.';
 
 

@@ -64,7 +64,7 @@ comment on function chrononaut._same_key(chrononaut.versioning, text, text) is
     'The condition that two live rows have the same key.';
 
 
-create or replace function chrononaut._insert_columns(v chrononaut.versioning, state text)
+create or replace function chrononaut._insert_columns(v chrononaut.versioning, wanted text)
     returns text
     language sql
     stable
@@ -79,7 +79,7 @@ as $$
             chrononaut._meta_name(v.meta, 'change_info'),
             chrononaut._meta_name(v.meta, 'tuple'))
     from chrononaut._image(v.id) i
-    where i.state = 'tracked' and (state = 'image' or i.live_name = any (v.key))
+    where i.state = 'tracked' and (wanted = 'image' or i.live_name = any (v.key))
 $$;
 
 comment on function chrononaut._insert_columns(chrononaut.versioning, text) is
@@ -89,7 +89,7 @@ comment on function chrononaut._insert_columns(chrononaut.versioning, text) is
 create or replace function chrononaut._insert_values(
     v chrononaut.versioning,
     prefix text,
-    state text)
+    wanted text)
     returns text
     language sql
     stable
@@ -98,7 +98,7 @@ as $$
     select string_agg(
         chrononaut._column_value(v.relid, i.attnum, prefix), ', ' order by i.attnum)
     from chrononaut._image(v.id) i
-    where i.state = 'tracked' and (state = 'image' or i.live_name = any (v.key))
+    where i.state = 'tracked' and (wanted = 'image' or i.live_name = any (v.key))
 $$;
 
 comment on function chrononaut._insert_values(chrononaut.versioning, text, text) is
@@ -176,6 +176,7 @@ as $$
 #variable_conflict use_variable
 declare
     v_said text := nullif(current_setting('chrononaut.change_info', true), '');
+    v_said_by text;
     v_row tid;
     v_info jsonb;
     v_shared jsonb;
@@ -185,7 +186,7 @@ declare
     v_own bigint;
     v_moved bigint;
 begin
-    if current_setting('chrononaut.suppressed', true) = 'on'
+    if coalesce(current_setting('chrononaut.suppressed', true), '') = 'on'
         and chrononaut._suppressed(%1$s) then
         return null;
     end if;
@@ -209,34 +210,26 @@ create or replace function chrononaut._capture_info(v chrononaut.versioning, pro
     stable
     set search_path = pg_catalog, pg_temp
 as $$
+    -- What was said when the transaction's row was made need not be composed again: v_info
+    -- stays null, and the row's own change info is taken.
     select format($body$
+    v_said_by := coalesce(v_said, current_setting('role') || ' ' || session_user || ' '
+        || current_setting('application_name'));
     begin
         v_row := nullif(current_setting('chrononaut.transaction_row', true), '')::tid;
-        if v_said is null then
-            v_info := jsonb_build_object(
-                'user_id', null,
-                'remote_addr', null,
-                'db_user', coalesce(nullif(current_setting('role'), 'none'), session_user),
-                'application_name', current_setting('application_name'));
-        else
-            v_info := v_said::jsonb;
+        if v_row is null
+            or v_said_by is distinct from current_setting('chrononaut.transaction_said', true) then
+            v_info := chrononaut._compose_change_info(v_said);
         end if;
         %2$s
     exception when data_exception or undefined_column or datatype_mismatch then
         v_row := chrononaut._explain(%1$s, v_said);
         v_info := chrononaut._compose_change_info(v_said);
     end;
-    if v_said is not null then
-        if jsonb_typeof(v_info) <> 'object' then
-            perform chrononaut._check_change_info(v_said);
-        end if;
-        if not v_info ?& '{user_id,remote_addr}'::text[] then
-            v_info := '{"user_id": null, "remote_addr": null}'::jsonb || v_info;
-        end if;
-        if v_info ? 'tables' then
-            v_shared := v_info - 'tables';
-            v_info := chrononaut._for_table(v_info, %3$s);
-        end if;
+    if v_info ? 'tables' then
+        v_said_by := null;
+        v_shared := v_info - 'tables';
+        v_info := chrononaut._for_table(v_info, %3$s);
     end if;$body$,
         v.id,
         probe,
@@ -271,7 +264,8 @@ as $$
                 where t.ctid = v_row and t.xid = pg_current_xact_id();
                 exit when found;
             end if;
-            v_row := chrononaut._open_transaction(coalesce(v_shared, v_info));
+            v_row := chrononaut._open_transaction(
+                coalesce(v_shared, v_info, chrononaut._compose_change_info(v_said)), v_said_by);
         end loop;$body$,
         chrononaut._history_reference(v),
         chrononaut._insert_columns(v, state),
@@ -375,9 +369,10 @@ declare
     v_hidden text := chrononaut._hidden_changes(v, 'old', 'new');
     v_no_hidden text := case when v_hidden is null then '' else
         ' || ''{"hidden_cols_changed": []}''' end;
-    v_info text := 'v_info' || coalesce(
-        format(' || case when tg_op = ''UPDATE'' then ''{}''::jsonb%s else %L end',
-            v_hidden, '{"hidden_cols_changed": []}'), '');
+    v_info text := 'coalesce(v_info, t.change_info)' || case
+        when v_hidden is null then ''
+        else format(' || case when tg_op = ''UPDATE'' then ''{}''::jsonb%s else %L end',
+            v_hidden, '{"hidden_cols_changed": []}') end;
     v_probe text;
 begin
     v_probe := format($body$if tg_op = 'INSERT' then
@@ -408,7 +403,7 @@ end;
 $body$,
         chrononaut._same_key(v, 'old', 'new'),
         chrononaut._row_insert(v, 'old', 'image', 'v_operation', v_info),
-        chrononaut._row_insert(v, 'new', 'key', '''I''', 'v_info' || v_no_hidden),
+        chrononaut._row_insert(v, 'new', 'key', '''I''', 'coalesce(v_info, t.change_info)' || v_no_hidden),
         chrononaut._row_reorder(v));
 end;
 $$;
@@ -449,22 +444,23 @@ begin
         v_row := null;
         v_transaction := chrononaut._transaction_id();
     end if;
+    v_info := coalesce(v_info, chrononaut._compose_change_info(v_said));
     if tg_op = 'UPDATE' then%1$s
     elsif tg_op = 'DELETE' then%2$s
     else%3$s
     end if;
     get diagnostics v_moved = row_count;
     if v_row is null and v_moved > 0 then
-        v_row := chrononaut._open_transaction(coalesce(v_shared, v_info));
+        v_row := chrononaut._open_transaction(coalesce(v_shared, v_info), v_said_by);
     end if;
     return null;
 end;
 $body$,
-        chrononaut._statement_update(v, coalesce(
-            format('v_info || case when o.%1$I is not null and n.%1$I is not null '
+        chrononaut._statement_update(v, 'v_info' || case
+            when v_hidden is null then ''
+            else format(' || case when o.%1$I is not null and n.%1$I is not null '
                 'then ''{}''::jsonb%2$s else %3$L end',
-                v.key[1], v_hidden, '{"hidden_cols_changed": []}'),
-            'v_info')),
+                v.key[1], v_hidden, '{"hidden_cols_changed": []}') end),
         chrononaut._statement_insert(v, 'chrononaut_old o', 'o', 'image', 'D', v_no_hidden),
         chrononaut._statement_insert(v, 'chrononaut_new n', 'n', 'key', 'I', v_no_hidden));
 end;

@@ -14,13 +14,13 @@ as $$
         ('version', 'version', 'bigint'),
         ('valid_from', 'valid_from', 'timestamp with time zone'),
         ('valid_to', 'changed', 'timestamp with time zone'),
-        ('operation', 'operation', 'character(1)'),
+        ('operation', 'operation::character(1)', 'character(1)'),
         ('changed', 'changed', 'timestamp with time zone'),
         ('change_id', 'change_id', 'bigint'),
         ('transaction_id', 'transaction_id', 'bigint'),
         ('change_info', 'change_info', 'jsonb'),
         ('created_change_id', 'created_change_id', 'bigint'),
-        ('created_operation', 'created_operation', 'character(1)'),
+        ('created_operation', 'created_operation::character(1)', 'character(1)'),
         ('created_transaction_id', 'created_transaction_id', 'bigint'),
         ('created_change_info', 'created_change_info', 'jsonb')
     ) m(name, source, type)
@@ -32,7 +32,7 @@ comment on function chrononaut._meta_columns(chrononaut.versioning) is
 
 create or replace function chrononaut._data_columns(v chrononaut.versioning)
     returns table (
-        position bigint,
+        "position" bigint,
         history_name name,
         live_name name,
         attnum smallint,
@@ -85,8 +85,9 @@ declare
 begin
     select string_agg(format('d%s %s', d.position, d.type), ', ' order by d.position),
         format('select %s from %s %s r',
-            string_agg(coalesce(
-                format('r.%I::%s', d.live_name, d.type), 'null::' || d.type),
+            string_agg(case
+                when d.live_name is null then 'null::' || d.type
+                else format('r.%I::%s', d.live_name, d.type) end,
                 ', ' order by d.position),
             (select case c.relkind when 'p' then '' else 'only' end
                 from pg_class c where c.oid = v.relid),

@@ -15,7 +15,7 @@ declare
 begin
     execute format(
         'create or replace function %s returns table (change_id bigint, '
-            'changed timestamptz, relation text, operation character(1), key jsonb, '
+            'changed timestamptz, relation text, operation bpchar, key jsonb, '
             'transaction_id bigint, change_info jsonb) language sql stable as %L',
         v_function,
         format(
@@ -55,7 +55,7 @@ begin
     where to_regproc(format('chrononaut._changes_%s', v.id)) is not null;
     execute 'create or replace view chrononaut.recent_changes as ' || coalesce(v_query,
         'select null::bigint as change_id, null::timestamptz as changed, '
-            'null::text as relation, null::character(1) as operation, null::jsonb as key, '
+            'null::text as relation, null::bpchar as operation, null::jsonb as key, '
             'null::bigint as transaction_id, null::jsonb as change_info where false');
     comment on view chrononaut.recent_changes is
         'All changes of all versioned tables; filter by changed or transaction_id, order by change_id.';
