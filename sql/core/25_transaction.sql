@@ -96,9 +96,8 @@ comment on function chrononaut._transaction_id() is
 create or replace function chrononaut._open_transaction(info jsonb, said text default null)
     returns tid
     language plpgsql
-    security definer
-    set search_path = pg_catalog, pg_temp
 as $$
+-- Only called by definer functions, in whose name and on whose pinned path it runs.
 #variable_conflict use_variable
 declare
     v_row tid;
@@ -122,10 +121,10 @@ begin
         select t.ctid into strict v_row
         from chrononaut.transaction t
         where t.id = chrononaut._transaction_id();
-    else
-        v_remembered := set_config('chrononaut.transaction_said', said, true);
+        said := null;
     end if;
-    v_remembered := set_config('chrononaut.transaction_row', v_row::text, true);
+    v_remembered := set_config('chrononaut.transaction_row', v_row::text, true)
+        || set_config('chrononaut.transaction_said', said, true);
     return v_row;
 end;
 $$;

@@ -264,7 +264,7 @@ begin
         select from pg_index i join pg_class c on c.oid = i.indexrelid
         join pg_am a on a.oid = c.relam
         where i.indrelid = v.history_relid and a.amname = 'brin') then
-        execute format('create index on %s using brin (%I, %I) with (autosummarize = on)',
+        execute format('create index on %s using brin (%I, %I)',
             v.history_relid::regclass,
             chrononaut._meta_name(v.meta, 'changed'),
             chrononaut._meta_name(v.meta, 'transaction_id'));

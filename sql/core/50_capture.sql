@@ -176,23 +176,16 @@ as $$
 #variable_conflict use_variable
 declare
     v_said text := nullif(current_setting('chrononaut.change_info', true), '');
-    v_said_by text;
     v_row tid;
     v_info jsonb;
     v_shared jsonb;
     v_probe bigint;
-    v_operation text := 'U';
     v_transaction bigint;
     v_own bigint;
     v_moved bigint;
-begin
-    if coalesce(current_setting('chrononaut.suppressed', true), '') = 'on'
-        and chrononaut._suppressed(%1$s) then
-        return null;
-    end if;
-    %2$s$body$,
-        v.id,
-        case when v.require_change_info then format($body$if v_said is null then
+begin%1$s$body$,
+        case when v.require_change_info then format($body$
+    if v_said is null then
         perform chrononaut._refuse(%1$s,
             format('a write to %%s needs change info', %1$s::regclass),
             'Begin with: select chrononaut.set_change_info(user_id => ..., rationale => ...);',
@@ -201,45 +194,93 @@ begin
 $$;
 
 comment on function chrononaut._capture_head(chrononaut.versioning) is
-    'Start of a capture function: declarations, suppression, required change info.';
+    'Start of a capture function: declarations, required change info.';
 
 
-create or replace function chrononaut._capture_info(v chrononaut.versioning, probe text)
+create or replace function chrononaut._said_by()
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select $body$coalesce(v_said, current_setting('role') || ' ' || session_user
+                    || ' ' || current_setting('application_name'))$body$
+$$;
+
+comment on function chrononaut._said_by() is
+    'An expression: what change info is made from; while it is the same, so is the info.';
+
+
+create or replace function chrononaut._capture_info(
+    v chrononaut.versioning,
+    probe text,
+    condition text)
     returns text
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- What was said when the transaction's row was made need not be composed again: v_info
-    -- stays null, and the row's own change info is taken.
+    -- The first row of a transaction pays for every expression in it once more, so the usual
+    -- case is decided by a single one: while what was said is what the transaction's row was
+    -- made with, v_row is set, v_info stays null and the row's own change info is taken.
     select format($body$
-    v_said_by := coalesce(v_said, current_setting('role') || ' ' || session_user || ' '
-        || current_setting('application_name'));
     begin
-        v_row := nullif(current_setting('chrononaut.transaction_row', true), '')::tid;
-        if v_row is null
-            or v_said_by is distinct from current_setting('chrononaut.transaction_said', true) then
-            v_info := chrononaut._compose_change_info(v_said);
+        %1$sv_row := case
+            when coalesce(current_setting('chrononaut.suppressed', true), '') <> 'on'
+                and %2$s
+                and %3$s
+                    = current_setting('chrononaut.transaction_said', true)
+            then nullif(current_setting('chrononaut.transaction_row', true), '')::tid end;
+        if v_row is null then
+            v_info := case
+                when v_said is null then jsonb_build_object(
+                    'user_id', null,
+                    'remote_addr', null,
+                    'db_user', coalesce(nullif(current_setting('role'), 'none'), session_user),
+                    'application_name', current_setting('application_name'))
+                else chrononaut._compose_change_info(v_said) end;
+            v_row := nullif(current_setting('chrononaut.transaction_row', true), '')::tid;
         end if;
-        %2$s
     exception when data_exception or undefined_column or datatype_mismatch then
-        v_row := chrononaut._explain(%1$s, v_said);
+        v_row := chrononaut._explain(%4$s, v_said);
         v_info := chrononaut._compose_change_info(v_said);
     end;
-    if v_info ? 'tables' then
-        v_said_by := null;
-        v_shared := v_info - 'tables';
-        v_info := chrononaut._for_table(v_info, %3$s);
+    if v_info is not null then
+        if (case when current_setting('chrononaut.suppressed', true) = 'on'
+            then chrononaut._suppressed(%4$s) end) then
+            return null;
+        elsif v_info ? 'tables' then
+            v_shared := v_info - 'tables';
+            v_info := chrononaut._for_table(v_info, %5$s);
+        end if;
     end if;$body$,
-        v.id,
         probe,
+        condition,
+        chrononaut._said_by(),
+        v.id,
         case (select c.relkind from pg_class c where c.oid = v.relid)
             when 'p' then quote_literal(v.schema_name || '.' || v.table_name)
             else 'tg_table_schema || ''.'' || tg_table_name' end)
 $$;
 
-comment on function chrononaut._capture_info(chrononaut.versioning, text) is
+comment on function chrononaut._capture_info(chrononaut.versioning, text, text) is
     'Middle of a capture function: who and why, and the check that no column is missing.';
+
+
+create or replace function chrononaut._capture_open()
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format($body$chrononaut._open_transaction(
+                coalesce(v_shared, v_info, chrononaut._compose_change_info(v_said)),
+                case when v_shared is null then %s end)$body$,
+        chrononaut._said_by())
+$$;
+
+comment on function chrononaut._capture_open() is
+    'The call that makes the transaction''s row.';
 
 
 create or replace function chrononaut._row_insert(
@@ -254,18 +295,15 @@ create or replace function chrononaut._row_insert(
     set search_path = pg_catalog, pg_temp
 as $$
     select format($body$
-        for v_attempt in 1..2 loop
-            if v_row is not null then
-                insert into %1$s (%2$s)
-                select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
-                    t.id, %4$s, %5$s,
-                    %6$s
-                from chrononaut.transaction t
-                where t.ctid = v_row and t.xid = pg_current_xact_id();
-                exit when found;
-            end if;
-            v_row := chrononaut._open_transaction(
-                coalesce(v_shared, v_info, chrononaut._compose_change_info(v_said)), v_said_by);
+        loop
+            insert into %1$s (%2$s)
+            select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
+                t.id, %4$s, %5$s,
+                %6$s
+            from chrononaut.transaction t
+            where t.ctid = v_row and t.xid = pg_current_xact_id();
+            exit when found;
+            v_row := %7$s;
         end loop;$body$,
         chrononaut._history_reference(v),
         chrononaut._insert_columns(v, state),
@@ -274,7 +312,8 @@ as $$
         info,
         case when state = 'image' then
             'case when age(old.xmin) <= age(pg_current_xact_id()::xid) then old.ctid end'
-        else 'null' end)
+        else 'null' end,
+        chrononaut._capture_open())
 $$;
 
 comment on function chrononaut._row_insert(chrononaut.versioning, text, text, text, text) is
@@ -324,7 +363,7 @@ create or replace function chrononaut._row_reorder(v chrononaut.versioning)
 as $$
     -- A nested statement may have ended this version before its own beginning was recorded.
     select format($body$
-    if tg_op <> 'DELETE' and new.xmax <> '0'::xid then
+    if new.xmax <> '0'::xid then
         v_own := currval('chrononaut.change_id'::regclass);
         select t.id into v_transaction from chrononaut.transaction t where t.ctid = v_row;
         for v_moved in
@@ -360,56 +399,71 @@ comment on function chrononaut._row_reorder(chrononaut.versioning) is
 
 create or replace function chrononaut._capture_rows(v chrononaut.versioning)
     returns text
-    language plpgsql
+    language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_variable
-declare
-    v_hidden text := chrononaut._hidden_changes(v, 'old', 'new');
-    v_no_hidden text := case when v_hidden is null then '' else
-        ' || ''{"hidden_cols_changed": []}''' end;
-    v_info text := 'coalesce(v_info, t.change_info)' || case
-        when v_hidden is null then ''
-        else format(' || case when tg_op = ''UPDATE'' then ''{}''::jsonb%s else %L end',
-            v_hidden, '{"hidden_cols_changed": []}') end;
-    v_probe text;
-begin
-    v_probe := format($body$if tg_op = 'INSERT' then
-            v_probe := %s;
-        else
-            v_probe := %s;
-        end if;$body$, chrononaut._probe(v.id, 'new'), chrononaut._probe(v.id, 'old'));
-    if exists (
-        select from chrononaut._image(v.id) i where i.state in ('hidden', 'untracked')) then
-        v_probe := v_probe || format($body$
-        if tg_op = 'UPDATE' and %s operator(pg_catalog.*=) %s then
-            return null;
-        end if;$body$,
-            chrononaut._row_of(v.id, 'old', '{tracked,hidden}'),
-            chrononaut._row_of(v.id, 'new', '{tracked,hidden}'));
-    end if;
-    return chrononaut._capture_head(v) || chrononaut._capture_info(v, v_probe)
+    select chrononaut._capture_head(v)
+        || chrononaut._capture_info(v,
+            chrononaut._skip_same(v), chrononaut._probe(v.id, 'old') || ' >= 0')
         || format($body$
-    if tg_op = 'DELETE' or tg_op = 'UPDATE' and not (%1$s) then
-        v_operation := 'D';
+    if v_row is null then
+        v_row := %1$s;
     end if;
     if tg_op <> 'INSERT' then%2$s
     end if;
-    if tg_op = 'INSERT' or tg_op = 'UPDATE' and v_operation = 'D' then%3$s
-    end if;%4$s
+    if tg_op <> 'DELETE'
+        and (tg_op = 'INSERT' or new.xmax <> '0'::xid or not (%3$s)) then
+        if tg_op = 'INSERT' or not (%3$s) then%4$s
+        end if;%5$s
+    end if;
     return null;
 end;
 $body$,
-        chrononaut._same_key(v, 'old', 'new'),
-        chrononaut._row_insert(v, 'old', 'image', 'v_operation', v_info),
-        chrononaut._row_insert(v, 'new', 'key', '''I''', 'coalesce(v_info, t.change_info)' || v_no_hidden),
-        chrononaut._row_reorder(v));
-end;
+            chrononaut._capture_open(),
+            chrononaut._row_insert(v, 'old', 'image',
+                format('case when tg_op = ''UPDATE'' and %s then ''U'' else ''D'' end', k.same),
+                'coalesce(v_info, t.change_info)' || case
+                    when h.changes is null then ''
+                    else format(' || case when tg_op = ''UPDATE'' then ''{}''::jsonb%s else %L end',
+                        h.changes, '{"hidden_cols_changed": []}') end),
+            k.same,
+            chrononaut._row_insert(v, 'new', 'key', '''I''',
+                'coalesce(v_info, t.change_info)' || case
+                    when h.changes is null then ''
+                    else ' || ''{"hidden_cols_changed": []}''' end),
+            chrononaut._row_reorder(v))
+    from (select chrononaut._same_key(v, 'old', 'new') as same) k,
+        (select chrononaut._hidden_changes(v, 'old', 'new') as changes) h
 $$;
 
 comment on function chrononaut._capture_rows(chrononaut.versioning) is
     'Body of the capture function for row triggers.';
+
+
+create or replace function chrononaut._skip_same(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- The trigger's WHEN compares whole rows; only where columns are left out is there more
+    -- to compare.
+    select case when not exists (
+            select from chrononaut._image(v.id) i where i.state in ('hidden', 'untracked'))
+        then ''
+        else format($body$if tg_op = 'UPDATE' and %s operator(pg_catalog.*=) %s then
+            return null;
+        end if;
+        $body$,
+            chrononaut._row_of(v.id, 'old', '{tracked,hidden}'),
+            chrononaut._row_of(v.id, 'new', '{tracked,hidden}'))
+        end
+$$;
+
+comment on function chrononaut._skip_same(chrononaut.versioning) is
+    'Leaves the capture function when only untracked columns changed.';
+
 
 
 create or replace function chrononaut._capture_statement(v chrononaut.versioning)
@@ -429,14 +483,15 @@ begin
             %s
         else
             %s
-        end if;$body$,
+        end if;
+        if v_probe is null then
+            return null;
+        end if;
+        $body$,
         format(v_probe, chrononaut._probe(v.id, 'n'), 'new', 'n'),
         format(v_probe, chrononaut._probe(v.id, 'o'), 'old', 'o'));
-    return chrononaut._capture_head(v) || chrononaut._capture_info(v, v_probe)
+    return chrononaut._capture_head(v) || chrononaut._capture_info(v, v_probe, 'true')
         || format($body$
-    if v_probe is null then
-        return null;
-    end if;
     select t.id into v_transaction
     from chrononaut.transaction t
     where t.ctid = v_row and t.xid = pg_current_xact_id();
@@ -451,7 +506,7 @@ begin
     end if;
     get diagnostics v_moved = row_count;
     if v_row is null and v_moved > 0 then
-        v_row := chrononaut._open_transaction(coalesce(v_shared, v_info), v_said_by);
+        v_row := %4$s;
     end if;
     return null;
 end;
@@ -462,7 +517,8 @@ $body$,
                 'then ''{}''::jsonb%2$s else %3$L end',
                 v.key[1], v_hidden, '{"hidden_cols_changed": []}') end),
         chrononaut._statement_insert(v, 'chrononaut_old o', 'o', 'image', 'D', v_no_hidden),
-        chrononaut._statement_insert(v, 'chrononaut_new n', 'n', 'key', 'I', v_no_hidden));
+        chrononaut._statement_insert(v, 'chrononaut_new n', 'n', 'key', 'I', v_no_hidden),
+        chrononaut._capture_open());
 end;
 $$;
 
