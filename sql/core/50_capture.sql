@@ -238,20 +238,25 @@ as $$
                     'remote_addr', null,
                     'db_user', coalesce(nullif(current_setting('role'), 'none'), session_user),
                     'application_name', current_setting('application_name'))
-                else chrononaut._compose_change_info(v_said) end;
+                else '{"user_id": null, "remote_addr": null}'::jsonb || v_said::jsonb end;
             v_row := nullif(current_setting('chrononaut.transaction_row', true), '')::tid;
         end if;
     exception when data_exception or undefined_column or datatype_mismatch then
         v_row := chrononaut._explain(%4$s, v_said);
         v_info := chrononaut._compose_change_info(v_said);
     end;
-    if v_info is not null then
-        if (case when current_setting('chrononaut.suppressed', true) = 'on'
-            then chrononaut._suppressed(%4$s) end) then
-            return null;
-        elsif v_info ? 'tables' then
+    if v_info is not null
+        and (coalesce(current_setting('chrononaut.suppressed', true), '') = 'on'
+            or jsonb_typeof(v_info) <> 'object' or v_info ? 'tables') then
+        perform chrononaut._check_change_info(v_said);
+        if v_info ? 'tables' then
             v_shared := v_info - 'tables';
             v_info := chrononaut._for_table(v_info, %5$s);
+        end if;
+        if current_setting('chrononaut.suppressed', true) = 'on' then
+            if chrononaut._suppressed(%4$s) then
+                return null;
+            end if;
         end if;
     end if;$body$,
         probe,
