@@ -16,28 +16,27 @@ declare
     v_said text := nullif(current_setting('chrononaut.change_info', true), '');
     v_info jsonb;
     v_row tid;
-    v_count bigint;
+    v_leaf regclass;
+    v_rows bigint;
+    v_count bigint := 0;
 begin
-    select r.* into strict v from chrononaut.versioning r where r.id = tg_argv[0]::integer;
-    if current_setting('chrononaut.suppressed', true) = 'on'
-        and chrononaut._suppressed(v.id) then
-        return null;
+    perform chrononaut._relocate();
+    v := chrononaut._entry(tg_argv[0]::integer);
+    if current_setting('chrononaut.suppressed', true) = 'on' then
+        if chrononaut._suppressed(v.id) then
+            return null;
+        end if;
     end if;
     perform chrononaut._check_truncate(v, tg_relid, v_said);
     perform chrononaut._check_drift(v.id);
     v_info := chrononaut._compose_change_info(v_said);
-    execute format(
-        'insert into %s (%s) select %s, nextval(%L), clock_timestamp(), $1, ''T'', $2%s, null '
-            'from only %s o',
-        chrononaut._history_reference(v),
-        chrononaut._insert_columns(v, 'image'),
-        chrononaut._insert_values(v, 'o', 'image'),
-        'chrononaut.change_id',
-        case when v.hidden <> '{}' then ' || ''{"hidden_cols_changed": []}''' else '' end,
-        tg_relid::regclass)
-    using chrononaut._transaction_id(),
-        chrononaut._for_table(v_info, v.schema_name || '.' || v.table_name);
-    get diagnostics v_count = row_count;
+    for v_leaf in select l from chrononaut._truncated_here(v, tg_relid) l loop
+        execute chrononaut._truncate_statement(v, v_leaf)
+        using chrononaut._transaction_id(),
+            chrononaut._for_table(v_info, v.schema_name || '.' || v.table_name);
+        get diagnostics v_rows = row_count;
+        v_count := v_count + v_rows;
+    end loop;
     if v_count > 0 then
         v_row := chrononaut._open_transaction(v_info - 'tables');
     end if;
@@ -47,6 +46,57 @@ $$;
 
 comment on function chrononaut._record_truncate() is
     'Trigger before TRUNCATE: records every row that is about to go.';
+
+
+create or replace function chrononaut._truncated_here(
+    v chrononaut.versioning,
+    truncated regclass)
+    returns setof regclass
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Every leaf has a trigger of its own; a partitioned table's speaks for the leaves that
+    -- were created or attached since the last sync and have none yet.
+    select truncated
+    where (select c.relkind from pg_class c where c.oid = truncated) = 'r'
+    union all
+    select p.relid
+    from pg_partition_tree(truncated) p
+    where p.isleaf and p.relid <> truncated
+        and (select c.relkind from pg_class c where c.oid = p.relid) = 'r'
+        and (select c.relkind from pg_class c where c.oid = truncated) = 'p'
+        and not exists (
+            select from pg_trigger t
+            where t.tgrelid = p.relid and t.tgname = '00_chrononaut_truncate'
+                and t.tgenabled in ('O', 'A'))
+$$;
+
+comment on function chrononaut._truncated_here(chrononaut.versioning, regclass) is
+    'The tables whose rows a TRUNCATE trigger on this one has to record.';
+
+
+create or replace function chrononaut._truncate_statement(
+    v chrononaut.versioning,
+    leaf regclass)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format(
+        'insert into %s (%s) select %s, nextval(%L), clock_timestamp(), $1, ''T'', $2%s, null '
+            'from only %s o',
+        chrononaut._history_reference(v),
+        chrononaut._insert_columns(v, 'image'),
+        chrononaut._insert_values(v, 'o', 'image'),
+        'chrononaut.change_id',
+        case when v.hidden <> '{}' then ' || ''{"hidden_cols_changed": []}''' else '' end,
+        leaf)
+$$;
+
+comment on function chrononaut._truncate_statement(chrononaut.versioning, regclass) is
+    'The insert into history that records all rows of one table.';
 
 
 create or replace function chrononaut._check_truncate(

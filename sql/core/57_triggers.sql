@@ -33,7 +33,6 @@ as $$
         'chrononaut._record_truncate'::regproc::oid, 'before truncate', null
     from (
         select v.relid::regclass as relid
-        where (select c.relkind from pg_class c where c.oid = v.relid) = 'r'
         union all
         select p.relid from pg_partition_tree(v.relid) p
         where p.isleaf and p.relid <> v.relid

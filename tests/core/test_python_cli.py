@@ -109,4 +109,4 @@ def test_printed_script_needs_no_other_file(
     cli.main(["sql"])
 
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("\\i")] == []
+    assert [line for line in lines if line.startswith(("\\i ", "\\ir"))] == []
