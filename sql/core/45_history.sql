@@ -257,6 +257,7 @@ begin
         if found then
             execute format('alter table %s drop constraint %I',
                 v.history_relid::regclass, v_constraint);
+            perform chrononaut._loosen(v, v_current, v_columns);
         end if;
         perform chrononaut._add_history_key(v, v_key, v_change_id);
     end if;
@@ -277,6 +278,31 @@ comment on function chrononaut._index_history(chrononaut.versioning) is
     'Gives the history table its primary key, its BRIN index and the indexes asked for.';
 
 
+create or replace function chrononaut._loosen(
+    v chrononaut.versioning,
+    old_key name[],
+    new_key name[])
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_name name;
+begin
+    for v_name in
+        select n.name from unnest(old_key) n(name) where n.name <> all (new_key)
+    loop
+        execute format('alter table %s alter column %I drop not null',
+            v.history_relid::regclass, v_name);
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._loosen(chrononaut.versioning, name[], name[]) is
+    'Lets history columns that left the key be null again: a primary key leaves them not null.';
+
+
 create or replace function chrononaut._add_history_key(
     v chrononaut.versioning,
     key text,
@@ -292,9 +318,12 @@ begin
     execute format('select exists (select from %s h where row(%s) is not null is not true)',
         v.history_relid::regclass, key)
     into v_incomplete;
-    if v_incomplete then
+    if v_incomplete and not exists (
+        select from pg_index i
+        where i.indrelid = v.history_relid
+            and pg_get_indexdef(i.indexrelid) like format('%% USING btree (%s, %I)', key, change_id)) then
         execute format('create index on %s (%s, %I)', v.history_relid::regclass, key, change_id);
-    else
+    elsif not v_incomplete then
         execute format('alter table %s add primary key (%s, %I)',
             v.history_relid::regclass, key, change_id);
     end if;
