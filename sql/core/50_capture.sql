@@ -12,11 +12,21 @@ create or replace function chrononaut._probe(
     stable
     set search_path = pg_catalog, pg_temp
 as $$
+    -- The branch that is never taken costs nothing but fixes the type: a column dropped and
+    -- added again under its name is not mistaken for the old one.
     with part as (
-        select string_agg(format('%s.%I', prefix, i.live_name), ', ' order by i.attnum) as columns
+        select string_agg(format('%1$s.%2$I', prefix, i.live_name) || case
+                when t.typtype = 'd' or format_type(a.atttypid, -1) = i.type then format(
+                    ', case when false then %1$s.%2$I else null::%3$s end',
+                    prefix, i.live_name, i.type)
+                else '' end,
+            ', ' order by i.attnum) as columns
         from chrononaut._image(versioning_id) i
+        join chrononaut.versioning v on v.id = versioning_id
+        join pg_attribute a on a.attrelid = v.relid and a.attnum = i.attnum
+        join pg_type t on t.oid = a.atttypid
         where i.state in ('tracked', 'hidden')
-        group by (i.attnum - 1) / 90
+        group by (i.attnum - 1) / 45
     )
     select string_agg(format('num_nulls(%s)', p.columns), ' + ') from part p
 $$;
