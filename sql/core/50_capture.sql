@@ -254,32 +254,47 @@ as $$
     exception when data_exception or undefined_column or datatype_mismatch then
         v_row := chrononaut._explain(%4$s, v_said);
         v_info := chrononaut._compose_change_info(v_said);
-    end;
+    end;%5$s$body$,
+        probe,
+        condition,
+        chrononaut._said_by(),
+        v.id,
+        chrononaut._capture_exceptions(v))
+$$;
+
+comment on function chrononaut._capture_info(chrononaut.versioning, text, text) is
+    'Middle of a capture function: who and why, and the check that no column is missing.';
+
+
+create or replace function chrononaut._capture_exceptions(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format($body$
     if v_info is not null
         and (coalesce(current_setting('chrononaut.suppressed', true), '') = 'on'
             or jsonb_typeof(v_info) <> 'object' or v_info ? 'tables') then
         perform chrononaut._check_change_info(v_said);
         if v_info ? 'tables' then
             v_shared := v_info - 'tables';
-            v_info := chrononaut._for_table(v_info, %5$s);
+            v_info := chrononaut._for_table(v_info, %2$s);
         end if;
         if current_setting('chrononaut.suppressed', true) = 'on' then
-            if chrononaut._suppressed(%4$s) then
+            if chrononaut._suppressed(%1$s) then
                 return null;
             end if;
         end if;
     end if;$body$,
-        probe,
-        condition,
-        chrononaut._said_by(),
         v.id,
         case (select c.relkind from pg_class c where c.oid = v.relid)
             when 'p' then quote_literal(v.schema_name || '.' || v.table_name)
             else 'tg_table_schema || ''.'' || tg_table_name' end)
 $$;
 
-comment on function chrononaut._capture_info(chrononaut.versioning, text, text) is
-    'Middle of a capture function: who and why, and the check that no column is missing.';
+comment on function chrononaut._capture_exceptions(chrononaut.versioning) is
+    'What is rare: suppression, change info that is no object, overrides for this table.';
 
 
 create or replace function chrononaut._capture_open()
@@ -492,20 +507,9 @@ declare
     v_hidden text := chrononaut._hidden_changes(v, 'o', 'n');
     v_no_hidden text := case when v_hidden is null then '' else
         ' || ''{"hidden_cols_changed": []}''' end;
-    v_probe text := 'v_probe := (select %1$s from chrononaut_%2$s %3$s limit 1);';
 begin
-    v_probe := format($body$if tg_op = 'INSERT' then
-            %s
-        else
-            %s
-        end if;
-        if v_probe is null then
-            return null;
-        end if;
-        $body$,
-        format(v_probe, chrononaut._probe(v.id, 'n'), 'new', 'n'),
-        format(v_probe, chrononaut._probe(v.id, 'o'), 'old', 'o'));
-    return chrononaut._capture_head(v) || chrononaut._capture_info(v, v_probe, 'true')
+    return chrononaut._capture_head(v)
+        || chrononaut._capture_info(v, chrononaut._statement_probe(v), 'true')
         || format($body$
     select t.id into v_transaction
     from chrononaut.transaction t
@@ -539,6 +543,27 @@ $$;
 
 comment on function chrononaut._capture_statement(chrononaut.versioning) is
     'Body of the capture function for statement triggers.';
+
+
+create or replace function chrononaut._statement_probe(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format($body$if tg_op = 'INSERT' then
+            v_probe := (select %s from chrononaut_new n limit 1);
+        else
+            v_probe := (select %s from chrononaut_old o limit 1);
+        end if;
+        if v_probe is null then
+            return null;
+        end if;
+        $body$, chrononaut._probe(v.id, 'n'), chrononaut._probe(v.id, 'o'))
+$$;
+
+comment on function chrononaut._statement_probe(chrononaut.versioning) is
+    'Touches every recorded column once per statement, and leaves if there is no row.';
 
 
 create or replace function chrononaut._statement_insert(
