@@ -83,7 +83,8 @@ create or replace function chrononaut._key_operator(target regclass, column_name
     set search_path = pg_catalog, pg_temp
 as $$
     with candidate as (
-        select o.oprname, n.nspname, i.indisprimary, i.indexrelid
+        -- While the live table has no key, the history's own tells.
+        select o.oprname, n.nspname, i.indrelid = target as is_live, i.indisprimary, i.indexrelid
         from pg_index i
         cross join unnest(i.indkey::smallint[], i.indclass::oid[]) k(attnum, class)
         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
@@ -93,12 +94,19 @@ as $$
             and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
         join pg_operator o on o.oid = p.amopopr
         join pg_namespace n on n.oid = o.oprnamespace
-        where i.indrelid = target and a.attname = column_name and i.indisunique
+        where a.attname = column_name and i.indisunique
+            and i.indrelid in (
+                select target
+                union
+                select v.history_relid from chrononaut.versioning v
+                where v.relid = target and v.active)
     )
-    select format('operator(%I.%s)', nspname, oprname)
-    from candidate
-    order by indisprimary desc, indexrelid
-    limit 1
+    -- Without an index any more, writes go on and check_versioning() tells.
+    select coalesce((
+        select format('operator(%I.%s)', c.nspname, c.oprname)
+        from candidate c
+        order by c.indisprimary desc, c.indexrelid
+        limit 1), 'operator(pg_catalog.=)')
 $$;
 
 comment on function chrononaut._key_operator(regclass, name) is

@@ -55,7 +55,10 @@ as $$
         when t.tgfoid is distinct from w.function_oid then 'calls another function'
         when t.tgtype <> w.type
             or (w.condition is null) <> (t.tgqual is null)
+            or t.tgattr <> ''
             or w.condition = 'false' and pg_get_triggerdef(t.oid) not like '%WHEN (false)%'
+            or w.condition <> 'false'
+                and pg_get_triggerdef(t.oid) not like '%WHEN ((old.* *<> new.*))%'
             then 'is defined differently'
         when t.tgenabled = 'D' then 'is disabled'
         when t.tgenabled <> case when v.always then 'A' else 'O' end then

@@ -95,7 +95,7 @@ begin
     perform chrononaut._settle_meta(chrononaut._entry(versioning_id));
     perform chrononaut._assign_states(chrononaut._entry(versioning_id));
     v := chrononaut._entry(versioning_id);
-    if v.history_relid is null then
+    if not exists (select from pg_class c where c.oid = v.history_relid) then
         perform chrononaut._create_history(v);
     else
         perform chrononaut._align_history(v);

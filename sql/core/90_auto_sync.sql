@@ -46,11 +46,16 @@ as $$
     select v.id
     from chrononaut.versioning v
     where v.active and (v.relid = _affected.relid
-        or v.relid in (select a.relid from pg_partition_ancestors(_affected.relid) a))
+        or v.relid in (select a.relid from pg_partition_ancestors(_affected.relid) a)
+        or v.history_relid = _affected.relid and exists (
+            select from pg_class c
+            where c.oid = v.history_relid
+                and (c.relnamespace::regnamespace::text, c.relname)
+                    <> (quote_ident(v.history_schema), v.history_name)))
 $$;
 
 comment on function chrononaut._affected(oid) is
-    'The versioned table that a relation is, or is a partition of.';
+    'The versioned table that a relation is, is a partition of, or is the renamed history of.';
 
 
 create or replace function chrononaut._on_ddl()
