@@ -184,6 +184,29 @@ comment on function chrononaut._check_columns(regclass, name[], text) is
     'Raises VH003 unless all the columns exist.';
 
 
+create or replace function chrononaut._check_granularity(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_reason text;
+begin
+    v_reason := chrononaut._check_statement_granularity(v.relid);
+    if v.granularity = 'statement' and v_reason is not null then
+        perform chrononaut._refuse(v.relid,
+            format('cannot version %s by statement: %s', v.relid::regclass, v_reason),
+            'Use granularity => ''row''.');
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_granularity(chrononaut.versioning) is
+    'Raises VH003 where statement triggers would record the table wrongly.';
+
+
 create or replace function chrononaut._check_options(v chrononaut.versioning)
     returns void
     language plpgsql
@@ -193,7 +216,6 @@ as $$
 #variable_conflict use_variable
 declare
     v_name name;
-    v_reason text;
 begin
     perform chrononaut._check_columns(v.relid, v.hidden, 'hidden');
     perform chrononaut._check_columns(v.relid, v.untracked, 'untracked');
@@ -228,12 +250,7 @@ begin
             format('cannot index %I: the history has no such column', v_name),
             'Name tracked columns or meta columns.', 'VH003', v_name);
     end if;
-    v_reason := chrononaut._check_statement_granularity(v.relid);
-    if v.granularity = 'statement' and v_reason is not null then
-        perform chrononaut._refuse(v.relid,
-            format('cannot version %s by statement: %s', v.relid::regclass, v_reason),
-            'Use granularity => ''row''.');
-    end if;
+    perform chrononaut._check_granularity(v);
 end;
 $$;
 

@@ -74,6 +74,28 @@ comment on function chrononaut._check_drift(integer) is
     'Raises VH005 if columns have come apart.';
 
 
+create or replace function chrononaut._capture_problems(v chrononaut.versioning)
+    returns table (problem text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select 'the capture function is not the generated one'
+    where exists (select from pg_class c where c.oid = v.history_relid)
+        and not exists (select from chrononaut._drift(v))
+        and not exists (
+            select from pg_proc p
+            where p.oid = to_regproc(format('chrononaut._capture_%s', v.id))
+                and p.prosrc = chrononaut._capture_body(v)
+                and p.prosecdef
+                and p.proconfig = '{"search_path=pg_catalog, pg_temp"}'
+                and not has_function_privilege('public', p.oid, 'execute'))
+$$;
+
+comment on function chrononaut._capture_problems(chrononaut.versioning) is
+    'Whether the capture function is what would be generated now, and nobody''s to call.';
+
+
 create or replace function chrononaut._problems(v chrononaut.versioning)
     returns table (problem text)
     language sql
@@ -97,16 +119,7 @@ as $$
         || case when p.relation <> v.relid then format(' (on %s)', p.relation) else '' end
     from chrononaut._trigger_problems(v) p where p.problem is not null
     union all
-    select 'the capture function is not the generated one'
-    where exists (select from pg_class c where c.oid = v.history_relid)
-        and not exists (select from chrononaut._drift(v))
-        and not exists (
-            select from pg_proc p
-            where p.oid = to_regproc(format('chrononaut._capture_%s', v.id))
-                and p.prosrc = chrononaut._capture_body(v)
-                and p.prosecdef
-                and p.proconfig = '{"search_path=pg_catalog, pg_temp"}'
-                and not has_function_privilege('public', p.oid, 'execute'))
+    select c.problem from chrononaut._capture_problems(v) c
     union all
     select 'the versions view is missing'
     where to_regclass(format('%I.%I', v.history_schema, v.view_name)) is null
