@@ -1,8 +1,8 @@
-"""Rebuilds what a snapshot saw from history and the live table alone (DESIGN: visibility).
+"""Rebuilds what a snapshot saw, from history and the live table alone.
 
 A transaction is later than a snapshot if its id is at or beyond the snapshot's xmax or
-among the running ones. Of a key's later changes the first one's image is what was there;
-a key without later changes is as it is now.
+among the running ones. Of a key's later changes the first one's image is what was
+there; a key without later changes is as it is now.
 """
 
 from typing import Any
@@ -32,14 +32,17 @@ where not exists (select from later l where l.id = i.id)
 def create_items(db: Db, granularity: str) -> None:
     """Create the table `item` that the drivers work on, and version it."""
     db.execute(
-        "create table item (id int primary key, v int, j json, secret text, counter int)"
+        "create table item"
+        " (id int primary key, v int, j json, secret text, counter int)"
     )
     db.execute(
         "select chrononaut.create_versioning('item', granularity => %s,"
         " hidden => '{secret}', untracked => '{counter}')",
         [granularity],
     )
-    db.execute("insert into item select n, n, '{}', 'x', 0 from generate_series(1, 6) n")
+    db.execute(
+        "insert into item select n, n, '{}', 'x', 0 from generate_series(1, 6) n"
+    )
     db.commit()
 
 
@@ -61,7 +64,7 @@ def rebuilt(db: Db, snapshot: str) -> State:
 
 
 def broken_chains(db: Db) -> list[tuple[Any, ...]]:
-    """Return keys whose versions are not dense, not contiguous or not singly current."""
+    """Return keys whose versions have a gap, or more than one current one."""
     return db.execute(
         """
         select id, count(*) from (

@@ -55,7 +55,7 @@ def statements(major: int) -> list[Callable[[random.Random], str]]:
 
 
 def step(session: Db, dice: random.Random, write: str) -> None:
-    """Do one thing in one session: write, or deal with savepoints and the transaction."""
+    """Do one thing in one session: write, or end or save part of its transaction."""
     action = dice.random()
     try:
         if action < 0.65:
@@ -91,7 +91,8 @@ def test_every_state_that_a_reader_saw_is_rebuilt_from_history(
     for _ in range(STEPS):
         step(dice.choice(writers), dice, dice.choice(kinds)(dice))
         if dice.random() < 0.3:
-            with contextlib.suppress(psycopg.errors.LockNotAvailable):  # a TRUNCATE is open
+            # An open TRUNCATE keeps readers out.
+            with contextlib.suppress(psycopg.errors.LockNotAvailable):
                 past.append(seen(db))
     db.rollback()
     for writer in writers:
