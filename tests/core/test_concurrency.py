@@ -112,7 +112,7 @@ def test_maintenance_gives_up_in_time_and_changes_nothing_while_a_writer_is_open
 
     db.execute("set lock_timeout = '100ms'")
     with pytest.raises(psycopg.errors.LockNotAvailable) as caught:
-        db.execute(maintenance)  # type: ignore[call-overload]
+        db.execute(maintenance)
     db.rollback()
 
     assert caught.value.diag.message_hint is not None

@@ -48,7 +48,7 @@ def test_restored_database_keeps_its_history_and_goes_on_numbering(
         [clients / "pg_dump", "-F", form, "-f", dump, source.url("postgres")],
         check=True,
     )
-    restore = (
+    restore: list[Path | str] = (
         [clients / "pg_restore", "-d", target.url("postgres"), dump]
         if form == "custom"
         else [clients / "psql", "-Xq", "-f", dump, target.url("postgres")]

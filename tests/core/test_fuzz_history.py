@@ -59,7 +59,7 @@ def step(session: Db, dice: random.Random, write: str) -> None:
     action = dice.random()
     try:
         if action < 0.65:
-            session.execute(write)  # type: ignore[call-overload]
+            session.execute(write)
         elif action < 0.75:
             session.execute("savepoint s")
         elif action < 0.83:

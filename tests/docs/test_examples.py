@@ -22,7 +22,7 @@ def test_sql_examples_run(db: Db, page: Path) -> None:
     db.autocommit = True
     for block in blocks(page, "sql"):
         for statement in filter(str.strip, block.split(";\n")):
-            db.execute(statement)  # type: ignore[call-overload]
+            db.execute(statement)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

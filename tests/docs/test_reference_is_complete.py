@@ -10,7 +10,7 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 
 
 def names(db: Db, query: str) -> set[str]:
-    return {row[0] for row in db.execute(query)}  # type: ignore[call-overload]
+    return {row[0] for row in db.execute(query)}
 
 
 def documented() -> set[str]:
