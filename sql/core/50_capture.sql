@@ -25,7 +25,7 @@ as $$
         join chrononaut.versioning v on v.id = versioning_id
         join pg_attribute a on a.attrelid = v.relid and a.attnum = i.attnum
         join pg_type t on t.oid = a.atttypid
-        where i.state in ('tracked', 'hidden')
+        where i.state in ('tracked', 'hidden') and not i.computed
         group by (i.attnum - 1) / 45
     )
     select string_agg(format('num_nulls(%s)', p.columns), ' + ') from part p

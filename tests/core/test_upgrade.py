@@ -1,4 +1,4 @@
-"""A database with core 1 is upgraded in place, with its history, to what a fresh one is."""
+"""A database with core 1 is upgraded in place, history included."""
 
 import gzip
 from pathlib import Path

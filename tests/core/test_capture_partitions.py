@@ -1,0 +1,130 @@
+"""Partitioned tables: every way in is recorded, and a moved row keeps its identity."""
+
+import pytest
+
+from tests.servers import Db
+
+SETUP = """
+create table item (id int, part int, v text, primary key (id, part))
+    partition by range (part);
+create table item_1 partition of item for values from (0) to (10);
+create table item_2 (v text, part int not null, id int not null);
+alter table item attach partition item_2 for values from (10) to (20);
+"""
+
+VERSIONS = "select id, part, v, operation from item_versions order by id, version"
+
+
+@pytest.fixture
+def parted(db: Db) -> Db:
+    db.execute(SETUP)
+    db.execute("select chrononaut.create_versioning('item', key => '{id}')")
+    db.execute("insert into item values (1, 1, 'a'), (2, 2, 'b')")
+    return db
+
+
+def test_row_that_moves_is_one_version_after_another(parted: Db) -> None:
+    parted.execute("update item set part = 15, v = 'moved' where id = 1")
+    parted.execute("update item_2 set v = 'direct' where id = 1")
+    parted.execute("delete from item where id = 1")
+    assert parted.execute(VERSIONS).fetchall() == [
+        (1, 1, "a", "U"),
+        (1, 15, "moved", "U"),
+        (1, 15, "direct", "D"),
+        (2, 2, "b", None),
+    ]
+
+
+@pytest.mark.min_pg(15)
+def test_row_that_merge_moves_is_recorded(parted: Db) -> None:
+    parted.execute(
+        "merge into item using (values (2)) s(id) on item.id = s.id"
+        " when matched then update set part = 12"
+    )
+    assert parted.execute(VERSIONS).fetchall() == [
+        (1, 1, "a", None),
+        (2, 2, "b", "U"),
+        (2, 12, "b", None),
+    ]
+
+
+def test_full_key_makes_a_move_an_end_and_a_beginning(db: Db) -> None:
+    db.execute(SETUP)
+    db.execute("select chrononaut.create_versioning('item')")
+    db.execute("insert into item values (1, 1, 'a')")
+    db.execute("update item set part = 15")
+    assert db.execute(VERSIONS).fetchall() == [(1, 1, "a", "D"), (1, 15, "a", None)]
+
+
+@pytest.mark.parametrize("truncated", ["item", "item_1, item_2"])
+def test_truncate_of_root_or_partitions_is_recorded_once(
+    parted: Db, truncated: str
+) -> None:
+    parted.execute("update item set part = 15 where id = 1")
+    parted.execute(f"truncate {truncated}")
+    assert parted.execute(
+        "select id, operation from item_history where operation = 'T' order by id"
+    ).fetchall() == [(1, "T"), (2, "T")]
+
+
+def test_partition_made_later_is_recorded_and_named_until_it_is_synced(
+    parted: Db,
+) -> None:
+    parted.execute("create table item_3 partition of item for values from (20) to (30)")
+    parted.execute("insert into item values (3, 25, 'c')")
+    parted.execute("truncate item")
+    problems = "select problem from chrononaut.check_versioning()"
+    before = parted.execute(problems).fetchall()
+    parted.execute("select chrononaut.sync_versioning('item')")
+    assert (
+        [row for row in parted.execute(VERSIONS) if row[0] == 3],
+        len(before),
+        parted.execute(problems).fetchall(),
+    ) == ([(3, 25, "c", "T")], 1, [])
+
+
+def test_partition_of_a_versioned_table_is_covered_already(parted: Db) -> None:
+    covered = "select chrononaut.create_versioning('item_1')::text"
+    assert parted.execute(covered).fetchone() == ("item_history",)
+
+
+REFUSED = {
+    "view": "create view x as select 1 as id",
+    "materialized view": "create materialized view x as select 1 as id",
+    "temporary": "create temporary table x (id int primary key)",
+    "unlogged": "create unlogged table x (id int primary key)",
+    "no key": "create table x (id int)",
+    "deferrable key": "create table x (id int primary key deferrable)",
+    "inherited": "create table x (id int primary key); create table y () inherits (x)",
+    "sequence": "create sequence x",
+}
+
+
+@pytest.mark.parametrize("ddl", REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_versioned_is_refused(db: Db, ddl: str) -> None:
+    db.execute(ddl)
+    with pytest.raises(Exception, match="cannot version") as caught:
+        db.execute("select chrononaut.create_versioning('x')")
+    assert getattr(caught.value, "sqlstate", None) == "VH003"
+
+
+UNFIT = {
+    "partitioned": "create table x (id int primary key) partition by range (id)",
+    "row trigger": "create table x (id int primary key); create function f() returns"
+    " trigger language plpgsql as 'begin return null; end'; create trigger f after"
+    " update on x for each row execute function f()",
+    "self reference": "create table x (id int primary key,"
+    " up int references x on delete cascade)",
+}
+
+
+@pytest.mark.parametrize("ddl", UNFIT.values(), ids=UNFIT.keys())
+def test_statement_granularity_is_refused_where_it_would_be_wrong(
+    db: Db, ddl: str
+) -> None:
+    db.execute(ddl)
+    with pytest.raises(Exception, match="by statement") as caught:
+        db.execute(
+            "select chrononaut.create_versioning('x', granularity => 'statement')"
+        )
+    assert getattr(caught.value, "sqlstate", None) == "VH003"
