@@ -4,7 +4,7 @@
 #   PYTHON   the interpreter to start from (3.11 or later)
 #   VENV     where the virtual environment goes
 #   WITH     further requirements for pip, such as 'SQLAlchemy<2.1'
-#   ARGS     further arguments for pytest
+#   ARGS     further arguments for pytest, the demo or the benchmarks
 
 ifndef PYTHON
 PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -39,13 +39,13 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(CODE)
