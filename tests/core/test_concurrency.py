@@ -51,6 +51,8 @@ def test_serializable_writers_of_disjoint_rows_never_fail(
     db: Db, connect: Connect, granularity: str
 ) -> None:
     create_items(db, granularity)
+    db.execute("insert into item (id) select n from generate_series(10, 5000) n")
+    db.commit()
     failures: list[str] = []
 
     def write(session: Db, key: int) -> None:
@@ -64,13 +66,13 @@ def test_serializable_writers_of_disjoint_rows_never_fail(
                 failures.append(str(error))
                 session.execute("rollback")
 
-    # With so few rows a sequential scan would read the others' rows; keys do not.
+    # The rows lie on pages of their own in table and index, and are found by key.
     sessions = [connect(autocommit=True) for _ in range(4)]
     for session in sessions:
         session.execute("set enable_seqscan = off")
         session.execute("set enable_bitmapscan = off")
     threads = [
-        threading.Thread(target=write, args=(session, n + 1))
+        threading.Thread(target=write, args=(session, (n + 1) * 1000))
         for n, session in enumerate(sessions)
     ]
     for thread in threads:
@@ -83,7 +85,7 @@ def test_serializable_writers_of_disjoint_rows_never_fail(
     db.execute("select chrononaut.drop_versioning('item')")
     db.commit()
     threads = [
-        threading.Thread(target=write, args=(session, n + 1))
+        threading.Thread(target=write, args=(session, (n + 1) * 1000))
         for n, session in enumerate(sessions)
     ]
     for thread in threads:
