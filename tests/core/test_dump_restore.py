@@ -53,7 +53,10 @@ def test_restored_database_keeps_its_history_and_goes_on_numbering(
         if form == "custom"
         else [clients / "psql", "-Xq", "-f", dump, target.url("postgres")]
     )
-    subprocess.run(restore, check=True)
+    output = subprocess.run(restore, capture_output=True, text=True, check=False)
+    errors = [line for line in output.stderr.splitlines() if "ERROR:" in line]
+    # A newer pg_dump sets what an older server does not know, and goes on.
+    assert [error for error in errors if "transaction_timeout" not in error] == []
 
     with psycopg.connect(target.url("postgres"), autocommit=True) as db:
         assert db.execute(VERSIONS).fetchall() == before
