@@ -144,3 +144,45 @@ def test_delete_and_insert_of_a_key_in_two_sessions_keep_their_order(
         " where id = 1 order by version"
     ).fetchall()
     assert versions == [(0, 1, "D", "I"), (1, 50, "U", "I"), (2, 51, None, "U")]
+
+
+@pytest.mark.parametrize(
+    "maintenance",
+    [
+        "select chrononaut.sync_versioning('item')",
+        "select chrononaut.drop_versioning('item')",
+    ],
+)
+def test_maintenance_under_running_writers_loses_no_change(
+    db: Db, connect: Connect, maintenance: str
+) -> None:
+    create_items(db, "row")
+    stop = threading.Event()
+    counts = [0, 0]
+
+    def write(session: Db, number: int) -> None:
+        while not stop.is_set():
+            session.execute("update item set v = v + 1 where id = %s", [number + 1])
+            counts[number] += 1
+
+    threads = [
+        threading.Thread(target=write, args=(connect(autocommit=True), number))
+        for number in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        db.execute("alter table item add column if not exists extra text")
+        db.execute("select chrononaut.sync_versioning('item')")
+        db.commit()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    db.execute(maintenance)
+    db.commit()
+
+    recorded = db.execute(
+        "select count(*) filter (where id = 1), count(*) filter (where id = 2)"
+        " from item_history where operation = 'U'"
+    ).fetchone()
+    assert recorded == tuple(counts)
