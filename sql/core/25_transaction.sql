@@ -32,6 +32,26 @@ comment on function chrononaut._here() is
     'Cluster and database: where the registry''s oids and attribute numbers hold.';
 
 
+create or replace function chrononaut._register_incarnation(number integer, system bigint)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    insert into chrononaut.incarnation (number, system_identifier)
+    values (number, system)
+    on conflict do nothing;
+exception when serialization_failure then
+    -- Somebody registered it since this transaction took its snapshot.
+    null;
+end;
+$$;
+
+comment on function chrononaut._register_incarnation(integer, bigint) is
+    'Notes a cluster under its number, unless that was done meanwhile.';
+
+
 create or replace function chrononaut._verify_incarnation()
     returns integer
     language plpgsql
@@ -39,34 +59,28 @@ create or replace function chrononaut._verify_incarnation()
 as $$
 declare
     v_system bigint := chrononaut._system_identifier();
+    v_known integer;
     v_number integer;
 begin
-    select i.number into v_number
-    from chrononaut.incarnation i
-    where i.system_identifier = v_system;
-    if not found then
-        lock table chrononaut.incarnation in share row exclusive mode;
-        insert into chrononaut.incarnation (number, system_identifier)
-        select coalesce(max(i.number) + 1, 0), v_system
-        from chrononaut.incarnation i
-        on conflict (system_identifier) do nothing;
-        select i.number into v_number
-        from chrononaut.incarnation i
-        where i.system_identifier = v_system;
-        if not found then
-            raise exception 'another transaction is registering this cluster'
-                using errcode = 'serialization_failure',
-                      hint = 'Retry the transaction; this happens once after a restore.';
+    select max(i.number) filter (where i.system_identifier = v_system), max(i.number) + 1
+    into v_known, v_number
+    from chrononaut.incarnation i;
+    -- Sessions agree on the number before one of them has registered it: all rows of other
+    -- clusters came with the restore.
+    v_number := coalesce(v_known, v_number, 0);
+    -- Whoever comes first registers the cluster and notes the server start. Nobody waits
+    -- for him: a wait would be one that the application does not know, and could deadlock.
+    if pg_try_advisory_xact_lock(hashtextextended('chrononaut.incarnation', 0)) then
+        if v_known is null then
+            perform chrononaut._register_incarnation(v_number, v_system);
         end if;
-    end if;
-    -- Whoever comes first after a server start notes the result; nobody waits for him.
-    if current_setting('transaction_isolation') = 'read committed'
-        and pg_try_advisory_xact_lock(hashtextextended('chrononaut.incarnation', 0)) then
-        update chrononaut.incarnation i
-        set verified_start = case
-            when i.number = v_number then pg_postmaster_start_time() end
-        where i.verified_start is distinct from case
-            when i.number = v_number then pg_postmaster_start_time() end;
+        if current_setting('transaction_isolation') = 'read committed' then
+            update chrononaut.incarnation i
+            set verified_start = case
+                when i.number = v_number then pg_postmaster_start_time() end
+            where i.verified_start is distinct from case
+                when i.number = v_number then pg_postmaster_start_time() end;
+        end if;
     end if;
     return v_number;
 end;
