@@ -17,10 +17,13 @@ begin
                   schema = 'chrononaut',
                   hint = 'Call chrononaut.sync_versioning(...) after DDL instead, for instance in migrations.';
     end if;
+    drop event trigger if exists chrononaut_locate;
     drop event trigger if exists chrononaut_sync;
     drop event trigger if exists chrononaut_keep;
     drop event trigger if exists chrononaut_rewrite;
     if enabled then
+        create event trigger chrononaut_locate on ddl_command_start
+            execute function chrononaut._on_ddl_start();
         create event trigger chrononaut_sync on ddl_command_end
             execute function chrononaut._on_ddl();
         create event trigger chrononaut_keep on sql_drop
@@ -56,6 +59,24 @@ $$;
 
 comment on function chrononaut._affected(oid) is
     'The versioned table that a relation is, is a partition of, or is the renamed history of.';
+
+
+create or replace function chrononaut._on_ddl_start()
+    returns event_trigger
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- In a restored database names tell which column is which: before the first DDL.
+    if current_setting('transaction_read_only') = 'off' then
+        perform chrononaut._relocate();
+    end if;
+end;
+$$;
+
+comment on function chrononaut._on_ddl_start() is
+    'Event trigger: has the registry''s oids and attribute numbers hold before they change.';
 
 
 create or replace function chrononaut._on_ddl()

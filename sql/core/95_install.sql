@@ -67,6 +67,24 @@ comment on function chrononaut._settle_owner() is
     'Gives what another superuser installed to the core''s owner.';
 
 
+create or replace function chrononaut._settle_auto_sync()
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if (select r.rolsuper from pg_roles r where r.rolname = current_user)
+        and exists (select from pg_event_trigger e where e.evtname = 'chrononaut_sync')
+        and not exists (select from pg_event_trigger e where e.evtname = 'chrononaut_locate') then
+        perform chrononaut.auto_sync();
+    end if;
+end;
+$$;
+
+comment on function chrononaut._settle_auto_sync() is
+    'Adds the event triggers that an older core''s auto_sync did not have.';
+
+
 create or replace function chrononaut._after_install()
     returns void
     language plpgsql
@@ -78,6 +96,7 @@ declare
 begin
     perform chrononaut._settle_owner();
     perform chrononaut._settle_rights();
+    perform chrononaut._settle_auto_sync();
     perform chrononaut._relocate();
     if not exists (select from chrononaut.versioning) then
         perform chrononaut._write_feed();

@@ -19,8 +19,10 @@ def test_a_superuser_switches_it_on_and_off_and_twice(db: Db) -> None:
     names = "select array_agg(evtname::text order by evtname) from pg_event_trigger"
     for enabled in (True, True, False, False):
         assert value(db, f"select chrononaut.auto_sync({enabled})") is enabled
-        expected = ["chrononaut_keep", "chrononaut_rewrite", "chrononaut_sync"]
-        assert value(db, names) == (expected if enabled else None)
+        expected = ["keep", "locate", "rewrite", "sync"]
+        assert value(db, names) == (
+            [f"chrononaut_{name}" for name in expected] if enabled else None
+        )
 
 
 def test_others_are_refused_and_told_what_to_do(

@@ -1,4 +1,4 @@
-"""A dump restored into a new cluster, whose transaction ids start again, goes on."""
+"""A dump goes on where it stopped: in a new cluster, and beside its source."""
 
 import subprocess
 from pathlib import Path
@@ -7,9 +7,15 @@ import psycopg
 import pytest
 
 from chrononaut_pg import core
-from tests.servers import Db, NewServer
+from tests.core.asking import problems, refusal, rows, run, value
+from tests.servers import Cluster, Db, NewServer
 
 VERSIONS = "select id, version, v, operation from item_versions order by id, version"
+FORMS = {
+    "plain": ["psql", "-Xq", "-f"],
+    "custom": ["pg_restore"],
+    "directory": ["pg_restore", "-j", "2"],
+}
 
 
 def fill(db: Db) -> None:
@@ -33,7 +39,22 @@ def fill(db: Db) -> None:
     db.commit()
 
 
-@pytest.mark.parametrize("form", ["custom", "plain"])
+def copy(clients: Path, form: str, source: str, target: str, dump: Path) -> None:
+    """Dump the database *source* and restore it into *target*, both URLs."""
+    subprocess.run([clients / "pg_dump", "-F", form, "-f", dump, source], check=True)
+    tool, *arguments = FORMS[form]
+    output = subprocess.run(
+        [clients / tool, "-d", target, *arguments, dump],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    errors = [line for line in output.stderr.splitlines() if "ERROR:" in line]
+    # A newer pg_dump sets what an older server does not know, and goes on.
+    assert [error for error in errors if "transaction_timeout" not in error] == []
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_restored_database_keeps_its_history_and_goes_on_numbering(
     new_server: NewServer, clients: Path, tmp_path: Path, form: str
 ) -> None:
@@ -43,20 +64,9 @@ def test_restored_database_keeps_its_history_and_goes_on_numbering(
         before = db.execute(VERSIONS).fetchall()
         marks = "select max(h.change_id), (select max(id) from chrononaut.transaction)"
         last = db.execute(f"{marks} from item_history h").fetchone()
-    dump = tmp_path / "dump"
-    subprocess.run(
-        [clients / "pg_dump", "-F", form, "-f", dump, source.url("postgres")],
-        check=True,
+    copy(
+        clients, form, source.url("postgres"), target.url("postgres"), tmp_path / "dump"
     )
-    restore: list[Path | str] = (
-        [clients / "pg_restore", "-d", target.url("postgres"), dump]
-        if form == "custom"
-        else [clients / "psql", "-Xq", "-f", dump, target.url("postgres")]
-    )
-    output = subprocess.run(restore, capture_output=True, text=True, check=False)
-    errors = [line for line in output.stderr.splitlines() if "ERROR:" in line]
-    # A newer pg_dump sets what an older server does not know, and goes on.
-    assert [error for error in errors if "transaction_timeout" not in error] == []
 
     with psycopg.connect(target.url("postgres"), autocommit=True) as db:
         assert db.execute(VERSIONS).fetchall() == before
@@ -79,3 +89,56 @@ def test_restored_database_keeps_its_history_and_goes_on_numbering(
             " order by change_id desc limit 2"
         ).fetchall()
         assert sorted(recorded) == [(1, "d", "T"), (2, "d", "T")]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_restored_auto_sync_follows_ddl_and_keeps_history(
+    new_server: NewServer, clients: Path, tmp_path: Path, form: str
+) -> None:
+    source, target = new_server(), new_server()
+    with psycopg.connect(source.url("postgres")) as db:
+        fill(db)
+        run(db, "select chrononaut.auto_sync()")
+    with psycopg.connect(target.url("postgres"), autocommit=True) as db:
+        # Oids in the new cluster differ, and belong to other tables.
+        for n in range(5):
+            run(db, f"create table unrelated_{n} (id int primary key)")
+    copy(
+        clients, form, source.url("postgres"), target.url("postgres"), tmp_path / "dump"
+    )
+
+    with psycopg.connect(target.url("postgres"), autocommit=True) as db:
+        refusal(db, "VH008", "drop table item_history cascade")
+        run(db, "alter table item rename column v to w")
+        run(db, "alter table item add column extra text")
+        run(db, "update item set w = 'd', extra = 'x' where id = 1")
+        run(db, "update item set extra = 'y' where id = 1")
+        newest = "select w, extra from item_history order by change_id desc limit 3"
+        assert rows(db, newest) == [("d", "x"), ("c", None), ("a", None)]
+        run(db, "drop table new_name")
+        assert value(db, "select count(*) from old_name_history") == 2
+        assert problems(db) == []
+
+
+def test_copy_in_the_same_cluster_records_on_its_own(
+    server: Cluster, superuser: str, db: Db, empty_db: Db, clients: Path, tmp_path: Path
+) -> None:
+    fill(db)
+    db.commit()
+    last = value(db, "select max(change_id) from item_history")
+    source, target = (
+        server.url(session.info.dbname, user=superuser) for session in (db, empty_db)
+    )
+    copy(clients, "custom", source, target, tmp_path / "dump")
+
+    for session, new in ((db, "source"), (empty_db, "target")):
+        run(session, "update item set v = %s where id = 1", [new])
+        run(session, "select chrononaut.sync_versioning('item')")
+        run(session, "select chrononaut.sync_versioning('new_name')")
+        run(session, "update item set v = 'end' where id = 1")
+        session.commit()
+        since = "select v from item_history where change_id > %s order by change_id"
+        assert rows(session, since, [last]) == [("c",), (new,)]
+        known = "select count(*), count(distinct id >> 40) from chrononaut.transaction"
+        assert rows(session, known) == [(3, 1)]
+        assert problems(session) == []
