@@ -130,20 +130,60 @@ comment on function chrononaut._require(regclass) is
     'The registry entry of a versioned table; VH003 if it is not versioned.';
 
 
-create or replace function chrononaut._enter(target regclass)
+create or replace function chrononaut._limit_waits()
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if current_setting('lock_timeout') = '0' then
+        perform set_config('lock_timeout', '5s', true);
+    end if;
+end;
+$$;
+
+comment on function chrononaut._limit_waits() is
+    'Lets locks be waited for 5 seconds, unless lock_timeout says how long.';
+
+
+create or replace function chrononaut._give_up(relation text, timeout text)
     returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 begin
+    raise exception 'could not lock % within %: other sessions are using it',
+        relation, case timeout when '0' then '5s' else timeout end
+        using errcode = 'lock_not_available',
+              hint = 'Nothing was changed. Retry, or set lock_timeout to wait longer.';
+end;
+$$;
+
+comment on function chrononaut._give_up(text, text) is
+    'Raises the error of maintenance that had to wait too long; timeout is the caller''s.';
+
+
+create or replace function chrononaut._enter(target regclass)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_timeout text := current_setting('lock_timeout');
+begin
     if target is null then
         raise exception 'no table was named'
             using errcode = 'VH003', hint = 'Pass the table, as in ''app.user''.';
     end if;
     perform chrononaut._check_caller(target);
+    perform chrononaut._limit_waits();
     lock table chrononaut.versioning in share row exclusive mode;
+    perform set_config('lock_timeout', v_timeout, true);
     perform chrononaut._relocate();
+exception when lock_not_available then
+    perform chrononaut._give_up('chrononaut.versioning', v_timeout);
 end;
 $$;
 

@@ -130,18 +130,13 @@ as $$
 declare
     v_timeout text := current_setting('lock_timeout');
 begin
-    if v_timeout = '0' then
-        perform set_config('lock_timeout', '5s', true);
-    end if;
+    perform chrononaut._limit_waits();
     perform chrononaut._apply(versioning_id);
     perform set_config('lock_timeout', v_timeout, true);
 exception when lock_not_available then
-    raise exception 'could not lock %.% within %: other sessions are using it',
-        (chrononaut._entry(versioning_id)).schema_name,
-        (chrononaut._entry(versioning_id)).table_name,
-        case when v_timeout = '0' then '5s' else v_timeout end
-        using errcode = 'lock_not_available',
-              hint = 'Nothing was changed. Retry, or set lock_timeout to wait longer.';
+    perform chrononaut._give_up((
+        select format('%I.%I', v.schema_name, v.table_name)
+        from chrononaut._entry(versioning_id) v), v_timeout);
 end;
 $$;
 

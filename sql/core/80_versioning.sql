@@ -263,10 +263,34 @@ create or replace function chrononaut.drop_versioning(
 as $$
 #variable_conflict use_variable
 declare
+    v_timeout text := current_setting('lock_timeout');
+begin
+    perform chrononaut._limit_waits();
+    perform chrononaut._check_drop(target, drop_history);
+    begin
+        -- Only the table's owner can drop its triggers, so this part runs as the caller.
+        perform chrononaut._drop_triggers(target);
+        perform chrononaut._forget(target, drop_history);
+    exception when lock_not_available then
+        perform chrononaut._give_up(target::text, v_timeout);
+    end;
+    perform set_config('lock_timeout', v_timeout, true);
+end;
+$$;
+
+comment on function chrononaut.drop_versioning(regclass, boolean) is
+    'Ends the versioning of a table; the history table stays unless drop_history.';
+
+
+create or replace function chrononaut._drop_triggers(target regclass)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
     v_trigger record;
 begin
-    perform chrononaut._check_drop(target, drop_history);
-    -- Only the table's owner can drop its triggers, so this part runs as the caller.
     for v_trigger in
         select t.tgrelid::regclass as relation, t.tgname as name
         from pg_partition_tree(target) p
@@ -281,12 +305,11 @@ begin
     loop
         execute format('drop trigger %I on %s', v_trigger.name, v_trigger.relation);
     end loop;
-    perform chrononaut._forget(target, drop_history);
 end;
 $$;
 
-comment on function chrononaut.drop_versioning(regclass, boolean) is
-    'Ends the versioning of a table; the history table stays unless drop_history.';
+comment on function chrononaut._drop_triggers(regclass) is
+    'Drops the versioning triggers of a table and its partitions, as the caller.';
 
 
 create or replace function chrononaut._check_drop(target regclass, drop_history boolean)

@@ -95,38 +95,6 @@ def test_serializable_writers_of_disjoint_rows_never_fail(
     assert with_history <= len(failures)
 
 
-@pytest.mark.parametrize(
-    "maintenance",
-    [
-        "select chrononaut.create_versioning('other')",
-        "select chrononaut.alter_versioning('item', granularity => 'statement')",
-    ],
-)
-def test_maintenance_gives_up_in_time_and_changes_nothing_while_a_writer_is_open(
-    db: Db, connect: Connect, maintenance: str
-) -> None:
-    create_items(db, "row")
-    db.execute("create table other (id int primary key)")
-    db.commit()
-    writer = connect()
-    writer.execute("update item set v = 0 where id = 1")
-    writer.execute("insert into other values (1)")
-
-    db.execute("set lock_timeout = '100ms'")
-    with pytest.raises(psycopg.errors.LockNotAvailable) as caught:
-        db.execute(maintenance)
-    db.rollback()
-
-    assert caught.value.diag.message_hint is not None
-    assert "Nothing was changed" in caught.value.diag.message_hint
-    writer.commit()
-    listed = db.execute(
-        "select relation::text, granularity from chrononaut.versioned_tables"
-    )
-    assert listed.fetchall() == [("item", "row")]
-    assert db.execute("select * from chrononaut.check_versioning()").fetchall() == []
-
-
 def test_delete_and_insert_of_a_key_in_two_sessions_keep_their_order(
     db: Db, connect: Connect
 ) -> None:
