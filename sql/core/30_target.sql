@@ -155,20 +155,43 @@ declare
     v_fixed integer;
     v_block integer := current_setting('block_size')::integer;
 begin
-    select count(*), coalesce(sum(a.attlen) filter (where a.attlen > 0), 0)
+    select count(*),
+        coalesce(sum(a.attlen) filter (where m.state = 'tracked' and a.attlen > 0), 0)
     into v_columns, v_fixed
-    from pg_attribute a
-    where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
-    if v_columns > 1594 or v_fixed + v_columns / 8 + 100 > v_block - 32 then
+    from chrononaut.versioned_column m
+    left join pg_attribute a on a.attrelid = target and a.attnum = m.attnum
+    where m.versioning_id = (chrononaut._find(target)).id and m.history_name is not null;
+    perform chrononaut._check_column_count(target, v_columns + 6);
+    if v_fixed + v_columns / 8 + 100 > v_block - 32 then
         perform chrononaut._refuse(target,
-            format('cannot version %s: a history row would be too wide', target),
-            'Six meta columns are added to each row; leave columns untracked, or split the table.');
+            format('cannot version %s: a history row would not fit into a page', target),
+            'Meta columns are added to each row; leave columns untracked, or split the table.');
     end if;
 end;
 $$;
 
 comment on function chrononaut._check_width(regclass) is
     'Raises VH003 if a history row could not hold the columns and the meta columns.';
+
+
+create or replace function chrononaut._check_column_count(target regclass, columns integer)
+    returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if columns > 1600 then
+        perform chrononaut._refuse(target,
+            format('cannot version %s: its history would have %s columns, and 1600 is the limit',
+                target, columns),
+            'Meta columns are added to each row; leave columns untracked, or split the table.');
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_column_count(regclass, integer) is
+    'Raises VH003 if a history table or a versions view would have more columns than can be.';
 
 
 create or replace function chrononaut._check_caller(target regclass)

@@ -244,6 +244,7 @@ declare
     v_columns jsonb := chrononaut._view_columns(v);
     v_rename record;
 begin
+    perform chrononaut._check_column_count(v.relid, jsonb_array_length(v_columns));
     perform chrononaut._write_live_function(v);
     if to_regclass(v_name) is not null and not chrononaut._view_fits(v, v_columns) then
         execute format('drop view %s', v_name);

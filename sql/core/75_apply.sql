@@ -94,6 +94,7 @@ begin
     perform chrononaut._check_options(chrononaut._entry(versioning_id));
     perform chrononaut._settle_meta(chrononaut._entry(versioning_id));
     perform chrononaut._assign_states(chrononaut._entry(versioning_id));
+    perform chrononaut._check_width(v.relid);
     v := chrononaut._entry(versioning_id);
     if not exists (select from pg_class c where c.oid = v.history_relid) then
         perform chrononaut._create_history(v);

@@ -43,7 +43,6 @@ begin
     end if;
     perform chrononaut._check_kind(target);
     perform chrononaut._check_relatives(target);
-    perform chrononaut._check_width(target);
     perform chrononaut._register(target, history_table, key);
     return chrononaut._alter(target, hidden, untracked, key, granularity, track_inserts,
         require_change_info, lockable, row_version, indexes, always, on_truncate, parent);
