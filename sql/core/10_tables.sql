@@ -181,7 +181,14 @@ create sequence if not exists chrononaut.change_id
 comment on sequence chrononaut.change_id is
     'Numbers all changes of all tables. Its cache must stay 1: the numbers give the order.';
 
-revoke all on
-    chrononaut.versioning, chrononaut.versioned_column, chrononaut.incarnation,
-    chrononaut.transaction, chrononaut.change_id
-    from public;
+-- Default privileges may have granted too much; later grants are the database owner's.
+do $rights$
+begin
+    if current_setting('chrononaut.installed_version') = '0' then
+        revoke all on
+            chrononaut.versioning, chrononaut.versioned_column, chrononaut.incarnation,
+            chrononaut.transaction, chrononaut.change_id
+            from public;
+    end if;
+end
+$rights$;

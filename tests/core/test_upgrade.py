@@ -1,13 +1,17 @@
 """A database with core 1 is upgraded in place, history included."""
 
 import gzip
+import re
+import subprocess
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from chrononaut_pg import _resources, core
-from tests.servers import Db, MakeRole
+from chrononaut_pg.exceptions import CoreNewerError
+from tests.core.asking import rows
+from tests.servers import Cluster, Db, MakeRole
 
 OLDER = Path(__file__).parent / "older" / "core_1.sql.gz"
 
@@ -20,6 +24,10 @@ select chrononaut.create_versioning('plain', hidden => '{secret}');
 select chrononaut.create_versioning('bulk', granularity => 'statement');
 select chrononaut.create_versioning('base');
 select chrononaut.create_versioning('child', parent => 'base');
+select chrononaut.auto_sync();
+grant select on bulk to public;
+grant select (id, v) on plain to public;
+grant select on chrononaut.transaction to public;
 """
 
 WRITES = """
@@ -34,29 +42,75 @@ update base set name = 'm';
 
 # What makes up the schema, without oids.
 CATALOG = """
+with ours as (
+    select c.*, c.oid::regclass::text as name from pg_class c
+    where c.relnamespace in ('chrononaut'::regnamespace, 'public'::regnamespace)
+)
 select 'function', p.oid::regprocedure::text, md5(pg_get_functiondef(p.oid)),
-    p.proacl::text, obj_description(p.oid, 'pg_proc')
+    format('%s %s', p.proowner::regrole, p.proacl), obj_description(p.oid, 'pg_proc')
 from pg_proc p where p.pronamespace = 'chrononaut'::regnamespace
 union all
-select 'column', a.attrelid::regclass::text, a.attname, a.atttypid::regtype::text,
-    col_description(a.attrelid, a.attnum)
-from pg_attribute a join pg_class c on c.oid = a.attrelid
+select 'relation', c.name, format('%s %s', c.relkind, c.relowner::regrole), c.relacl::text,
+    obj_description(c.oid, 'pg_class')
+from ours c
+union all
+select 'column', c.name || '.' || a.attname,
+    format('%s %s %s %s', format_type(a.atttypid, a.atttypmod), a.attnotnull,
+        a.attidentity, pg_get_expr(d.adbin, d.adrelid)),
+    a.attacl::text, col_description(c.oid, a.attnum)
+from ours c
+join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+where c.relkind in ('r', 'v')
+union all
+select 'index', c.name, pg_get_indexdef(c.oid), null, null
+from ours c where c.relkind = 'i'
+union all
+select 'constraint', c.name, k.conname, pg_get_constraintdef(k.oid), null
+from ours c join pg_constraint k on k.conrelid = c.oid
+union all
+select 'sequence', c.name, s.seqtypid::regtype::text,
+    format('%s %s %s %s', s.seqstart, s.seqincrement, s.seqcache, s.seqcycle), null
+from ours c join pg_sequence s on s.seqrelid = c.oid
+union all
+select 'trigger', c.name, pg_get_triggerdef(t.oid), t.tgenabled::text, null
+from ours c join pg_trigger t on t.tgrelid = c.oid where not t.tgisinternal
+union all
+select 'event trigger', e.evtname, e.evtevent, e.evtfoid::regproc::text,
+    e.evtenabled::text
+from pg_event_trigger e
+union all
+select 'view', c.name, pg_get_viewdef(c.oid), c.reloptions::text, null
+from ours c where c.relkind = 'v'
+union all
+select 'schema', n.nspname, n.nspowner::regrole::text, n.nspacl::text,
+    obj_description(n.oid, 'pg_namespace')
+from pg_namespace n where n.nspname ~ '^(chrononaut|public)'
+order by 1, 2, 3
+"""
+
+# Whatever an install could touch; xmin tells even a replacement by the same.
+TOUCHED = """
+select 'function', p.oid::regprocedure::text, p.prosrc, p.proacl::text,
+    p.proowner::regrole::text, obj_description(p.oid, 'pg_proc'), null
+from pg_proc p where p.pronamespace = 'chrononaut'::regnamespace
+union all
+select 'relation', c.oid::regclass::text, c.relacl::text, c.relowner::regrole::text,
+    null, null, case when c.relname ~ '_history' then c.xmin::text end
+from pg_class c
 where c.relnamespace in ('chrononaut'::regnamespace, 'public'::regnamespace)
-    and a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'v')
 union all
-select 'index', c.oid::regclass::text, pg_get_indexdef(c.oid), null, null
-from pg_class c
-where c.relkind = 'i'
-    and c.relnamespace in ('chrononaut'::regnamespace, 'public'::regnamespace)
+select 'trigger', t.tgname, t.tgrelid::regclass::text, null, null, null, t.xmin::text
+from pg_trigger t
 union all
-select 'trigger', t.tgrelid::regclass::text, pg_get_triggerdef(t.oid),
-    t.tgenabled::text, null
-from pg_trigger t where not t.tgisinternal
+select 'event trigger', e.evtname, null, null, null, null, e.xmin::text
+from pg_event_trigger e
 union all
-select 'view', c.oid::regclass::text, pg_get_viewdef(c.oid), c.relacl::text, null
-from pg_class c
-where c.relkind = 'v'
-    and c.relnamespace in ('chrononaut'::regnamespace, 'public'::regnamespace)
+select 'registry', v.id::text, v::text, null, null, null, v.xmin::text
+from chrononaut.versioning v
+union all
+select 'column', c.id::text, c::text, null, null, null, c.xmin::text
+from chrononaut.versioned_column c
 order by 1, 2, 3
 """
 
@@ -99,20 +153,39 @@ def test_upgraded_core_is_what_a_fresh_one_is_and_keeps_history(
     assert len(recorded(empty_db)) == 8
 
 
-def test_second_install_of_the_same_core_leaves_tables_alone(db: Db) -> None:
+def test_dump_of_the_upgraded_schema_is_that_of_a_fresh_one(
+    empty_db: Db, db: Db, server: Cluster, superuser: str, clients: Path
+) -> None:
+    install_core_1(empty_db)
+    dumps = []
+    for session in (empty_db, db):
+        session.execute(TABLES)
+        session.commit()
+        if session is empty_db:
+            core.install(session)
+            session.commit()
+        url = server.url(session.info.dbname, user=superuser)
+        output = subprocess.run(
+            [clients / "pg_dump", "--schema-only", url],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        # Newer ones protect their text by a random word.
+        dumps.append(re.sub(r"(?m)^\\(un)?restrict .*$", "", output.stdout))
+    assert dumps[0].splitlines() == dumps[1].splitlines()
+
+
+def test_second_install_of_the_same_core_changes_nothing(db: Db) -> None:
     db.execute(TABLES)
+    db.execute(WRITES)
     db.commit()
-    marks = (
-        "select tgname, tgrelid, xmin::text from pg_trigger order by oid",
-        "select relname, xmin::text from pg_class"
-        " where relname ~ '_history' order by oid",
-    )
-    before = [db.execute(query).fetchall() for query in marks]
+    before = rows(db, TOUCHED)
 
     core.install(db)
     db.commit()
 
-    assert [db.execute(query).fetchall() for query in marks] == before
+    assert rows(db, TOUCHED) == before
 
 
 def test_newer_core_is_not_downgraded(db: Db) -> None:
@@ -122,8 +195,9 @@ def test_newer_core_is_not_downgraded(db: Db) -> None:
         f" language sql immutable parallel safe as 'select {newer}'"
     )
     db.commit()
-    with pytest.raises(Exception, match=f"{newer}"):
+    with pytest.raises(CoreNewerError) as caught:
         core.install(db)
+    assert (caught.value.installed, caught.value.required) == (newer, newer - 1)
     db.rollback()
     assert db.execute("select chrononaut.core_version()").fetchone() == (newer,)
 
