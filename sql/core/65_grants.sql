@@ -1,7 +1,8 @@
 -- Who may read history: whoever may read the live table, unless policies bind them.
 --
 -- Grants are replaced as a whole, so that a REVOKE on the live table is followed as well.
--- Safe to replay.
+-- Grants of columns hold for the history table only: the versions view asks its reader for
+-- all tracked columns. Safe to replay.
 
 create or replace function chrononaut._may_read_past_policies(target regclass, grantee oid)
     returns boolean
@@ -94,12 +95,9 @@ as $$
 declare
     v_view regclass := format('%I.%I', v.history_schema, v.view_name)::regclass;
     v_grant record;
-    v_meta text;
 begin
     perform chrononaut._revoke_all(v.history_relid);
     perform chrononaut._revoke_all(v_view);
-    select string_agg(quote_ident(m.name), ', ') into v_meta
-    from chrononaut._meta_columns(v) m;
     for v_grant in
         select g.columns, case g.grantee when 0 then 'public'
             else quote_ident(pg_get_userbyid(g.grantee)) end as grantee,
@@ -114,15 +112,13 @@ begin
             execute format('grant select (%s, %s) on %s to %s',
                 v_grant.list, chrononaut._history_meta_list(v), v.history_relid::regclass,
                 v_grant.grantee);
-            execute format('grant select (%s, %s) on %s to %s',
-                v_grant.list, v_meta, v_view, v_grant.grantee);
         end if;
     end loop;
 end;
 $$;
 
 comment on function chrononaut._grant(chrononaut.versioning) is
-    'Copies the live table''s select rights to its history and its versions view.';
+    'Copies select rights to the history, and those on the whole table to its versions view.';
 
 
 create or replace function chrononaut._history_meta_list(v chrononaut.versioning)
@@ -139,6 +135,57 @@ comment on function chrononaut._history_meta_list(chrononaut.versioning) is
     'The meta columns of a history table, as a list.';
 
 
+create or replace function chrononaut._present_grants(relation regclass)
+    returns table (grantee oid, column_name name, privilege text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select a.grantee, null::name, a.privilege_type
+    from pg_class c
+    cross join lateral aclexplode(c.relacl) a
+    where c.oid = relation and a.grantee <> c.relowner
+    union
+    select a.grantee, t.attname, a.privilege_type
+    from pg_class c
+    join pg_attribute t on t.attrelid = c.oid and not t.attisdropped
+    cross join lateral aclexplode(t.attacl) a
+    where c.oid = relation and a.grantee <> c.relowner
+$$;
+
+comment on function chrononaut._present_grants(regclass) is
+    'Rights that others than its owner have on a relation; a null column is all of it.';
+
+
+create or replace function chrononaut._due_grants(v chrononaut.versioning)
+    returns table (relation regclass, grantee oid, column_name name, privilege text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select c.oid::regclass, g.grantee, n.name, 'SELECT'
+    from pg_class c
+    cross join chrononaut._wanted_grants(v) g
+    cross join lateral (
+        select null::name where g.columns is null
+        union all
+        select c.name from unnest(g.columns) c(name)
+        union all
+        select chrononaut._meta_name(v.meta, m.name)
+        from unnest('{change_id,changed,operation,transaction_id,change_info,tuple}'::text[])
+            m(name)
+        where g.columns is not null
+    ) n(name)
+    where g.grantee <> c.relowner
+        and (c.oid = v.history_relid
+            or c.oid = to_regclass(format('%I.%I', v.history_schema, v.view_name))
+                and g.columns is null)
+$$;
+
+comment on function chrononaut._due_grants(chrononaut.versioning) is
+    'Rights that others than the owner should have on history and the versions view.';
+
+
 create or replace function chrononaut._grant_problems(v chrononaut.versioning)
     returns table (problem text)
     language sql
@@ -146,23 +193,30 @@ create or replace function chrononaut._grant_problems(v chrononaut.versioning)
     set search_path = pg_catalog, pg_temp
 as $$
     with present as (
-        select a.grantee
-        from pg_class c cross join lateral aclexplode(c.relacl) a
-        where c.oid = v.history_relid and a.privilege_type = 'SELECT' and a.grantee <> c.relowner
-    ), wanted as (
-        select g.grantee
-        from chrononaut._wanted_grants(v) g
-        join pg_class c on c.oid = v.history_relid
-        where g.columns is null and g.grantee <> c.relowner
+        select r.id as relation, p.*
+        from unnest(array[v.history_relid::regclass,
+            to_regclass(format('%I.%I', v.history_schema, v.view_name))]) r(id)
+        cross join lateral chrononaut._present_grants(r.id) p
+    ), due as (
+        select d.* from chrononaut._due_grants(v) d
+    ), wrong as (
+        select 'may' as word, e.* from (table present except table due) e
+        union all
+        select 'may not', e.* from (table due except table present) e
     )
-    select 'history may be read by ' || case p.grantee when 0 then 'public'
-            else quote_ident(pg_get_userbyid(p.grantee)) end || ', who may not read the live table in full'
-    from (select grantee from present except select grantee from wanted) p
-    union all
-    select 'history may not be read by ' || case w.grantee when 0 then 'public'
-            else quote_ident(pg_get_userbyid(w.grantee)) end || ', who may read the live table'
-    from (select grantee from wanted except select grantee from present) w
+    select format('%s %s %s by %s, %s',
+        case w.relation when v.history_relid then 'history' else 'the versions view' end
+            || coalesce(' column ' || quote_ident(w.column_name), ''),
+        w.word,
+        case w.privilege when 'SELECT' then 'be read'
+            else format('be written (%s)', lower(w.privilege)) end,
+        case w.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(w.grantee)) end,
+        case
+            when w.word = 'may not' then 'who may read it in the live table'
+            when w.privilege = 'SELECT' then 'who may not read all of it in the live table'
+            else 'and nobody should' end)
+    from wrong w
 $$;
 
 comment on function chrononaut._grant_problems(chrononaut.versioning) is
-    'Where rights on history differ from those on the live table.';
+    'Where rights on history differ from those on the live table, column by column.';

@@ -2,7 +2,15 @@
 
 import pytest
 
-from tests.core.asking import problems, refusal, rows, run, value, version_note
+from tests.core.asking import (
+    NOTE,
+    problems,
+    refusal,
+    rows,
+    run,
+    value,
+    version_note,
+)
 from tests.servers import Connect, Db, MakeRole
 
 TENANTS = """
@@ -101,7 +109,53 @@ def test_column_grants_are_copied_column_by_column(
     seen = rows(session, "select id, body, operation from note_history order by body")
     assert seen == [(1, "a", "U"), (1, None, "I")]
     refusal(session, "42501", "select secret from note_history")
-    refusal(session, "42501", "select secret from note_versions")
+    refusal(session, "42501", "select id from note_versions")
+    assert problems(db) == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("grant select (body) on note to {}", "column body may not be read by"),
+        ("revoke select (seen) on note from {}", "history column seen may be read by"),
+        ("revoke select (id, seen) on note from {}", "column change_id may be read by"),
+        ("grant select (secret) on note_history to {}", "column secret may be read by"),
+        ("grant select on note_history to {}", "history may be read by"),
+        ("grant select (id) on note_versions to {}", "view column id may be read by"),
+        ("grant select on note_versions to {}", "the versions view may be read by"),
+        ("grant select on note to {}", "the versions view may not be read by"),
+        ("grant insert on note_history to {}", "history may be written (insert) by"),
+        ("grant update (id) on note_history to {}", "id may be written (update) by"),
+    ],
+)
+def test_check_compares_rights_column_by_column_and_sync_settles_them(
+    db: Db, role: MakeRole, harm: str, said: str
+) -> None:
+    reader = role("reader")
+    run(db, NOTE)
+    run(db, f"grant select (id, seen) on note to {reader}")
+    run(db, "select chrononaut.create_versioning('note')")
+    assert problems(db) == []
+    run(db, harm.format(reader))
+    assert any(said in problem for problem in problems(db)), problems(db)
+    run(db, "select chrononaut.sync_versioning('note')")
+    assert problems(db) == []
+
+
+def test_grant_on_a_column_that_became_hidden_opens_nothing(
+    db: Db, connect: Connect, role: MakeRole
+) -> None:
+    reader = role("reader")
+    version_note(db)
+    run(db, "insert into note values (1, 'a', 's')")
+    run(db, "update note set secret = 't'")
+    run(db, "select chrononaut.alter_versioning('note', hidden => '{secret}')")
+    run(db, f"grant select (secret) on note to {reader}")
+    run(db, "select chrononaut.sync_versioning('note')")
+    db.commit()
+    refusal(connect(reader), "42501", "select secret from note_history")
+    refusal(connect(reader), "42501", "select change_info from note_history")
+    assert problems(db) == []
 
 
 def test_revoked_select_is_followed_by_sync(

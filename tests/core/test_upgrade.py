@@ -50,8 +50,8 @@ select 'function', p.oid::regprocedure::text, md5(pg_get_functiondef(p.oid)),
     format('%s %s', p.proowner::regrole, p.proacl), obj_description(p.oid, 'pg_proc')
 from pg_proc p where p.pronamespace = 'chrononaut'::regnamespace
 union all
-select 'relation', c.name, format('%s %s', c.relkind, c.relowner::regrole), c.relacl::text,
-    obj_description(c.oid, 'pg_class')
+select 'relation', c.name, format('%s %s', c.relkind, c.relowner::regrole),
+    c.relacl::text, obj_description(c.oid, 'pg_class')
 from ours c
 union all
 select 'column', c.name || '.' || a.attname,
