@@ -1,75 +1,124 @@
-"""The SQL reference names everything public, and the README's links lead somewhere."""
+"""The SQL reference and the core name the same things, each in its own section."""
 
 import re
 from pathlib import Path
 
+import pytest
+
+from tests.core.asking import rows, run, value
 from tests.servers import Db
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+SOURCES = "".join(
+    path.read_text(encoding="utf-8") for path in (ROOT / "sql").rglob("*.sql")
+)
+RELATIONS = [
+    "versioned_tables", "recent_changes", "transaction", "incarnation", "versioning",
+    "versioned_column",
+]  # fmt: skip
+
+PUBLIC = """
+from pg_proc p
+where p.pronamespace = 'chrononaut'::regnamespace and left(p.proname, 1) <> '_'
+"""
 
 
-def names(db: Db, query: str) -> set[str]:
-    return {row[0] for row in db.execute(query)}
-
-
-def documented() -> set[str]:
-    return set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", REFERENCE))))
-
-
-def test_every_public_function_and_parameter_is_in_the_reference(db: Db) -> None:
-    public = names(
-        db,
-        """
-        select unnest(array_append(p.proargnames, p.proname::text))
-        from pg_proc p
-        where p.pronamespace = 'chrononaut'::regnamespace and p.proname not like '\\_%'
-        """,
+def section(title: str) -> str:
+    """Return the text from the heading *title* to the next heading of any level."""
+    [found] = re.findall(
+        rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", REFERENCE, re.DOTALL | re.MULTILINE
     )
-    assert public - documented() - {None} == set()
+    return str(found)
 
 
-def test_every_relation_and_column_is_in_the_reference(db: Db) -> None:
-    columns = names(
-        db,
-        """
-        select unnest(array[c.table_name::text, c.column_name::text])
-        from information_schema.columns c
-        where c.table_schema = 'chrononaut'
-            and c.table_name not in ('versioning', 'versioned_column')
-        """,
+def listed(title: str) -> list[str]:
+    """Return what the first cells of a section's table name in backticks."""
+    cells = re.findall(r"^\| (`.*?`) \|", section(title), re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def columns(db: Db, relation: str) -> list[str]:
+    query = (
+        "select attname::text from pg_attribute where attrelid = %s::regclass"
+        " and attnum > 0 and not attisdropped"
     )
-    assert columns - documented() == set()
+    return [str(name) for [name] in rows(db, query, [relation])]
 
 
-def test_every_column_of_a_history_table_and_view_is_in_the_reference(db: Db) -> None:
-    db.execute("create table item (id int primary key)")
-    db.execute("select chrononaut.create_versioning('item')")
-    columns = names(
-        db,
-        "select column_name::text from information_schema.columns"
-        " where table_name in ('item_history', 'item_versions')",
-    )
-    assert columns - documented() - {"id"} == set()
+def parameters(db: Db, function: str) -> list[str]:
+    query = f"select p.proargnames[:p.pronargs] {PUBLIC} and p.proname = %s"
+    return value(db, query, [function]) or []
 
 
-def test_every_error_code_and_setting_in_the_sources_is_in_the_reference() -> None:
-    sources = "".join(
-        path.read_text(encoding="utf-8") for path in (ROOT / "sql").rglob("*.sql")
-    )
-    codes = set(re.findall(r"VH0\d\d", sources))
-    settings = set(re.findall(r"_(?:setting|config)\('(chrononaut\.\w+)'", sources))
-    assert {one for one in codes | settings if one not in REFERENCE} == set()
+def test_functions_and_their_parameters_are_those_of_the_core(db: Db) -> None:
+    signatures = [re.fullmatch(r"(\w+)\((.*)\)", name) for name in listed("Functions")]
+    documented = {
+        found[1]: re.findall(r"(\w+|\.\.\.)(?: => \w+)?", found[2])
+        for found in signatures
+        if found is not None
+    }
+    public = {
+        str(name): parameters(db, str(name))
+        for [name] in rows(db, f"select p.proname {PUBLIC}")
+    }
+    shortened = {name: ["target", "..."] for name in public if len(public[name]) > 4}
+    assert documented == public | shortened
 
 
-def test_documented_functions_exist(db: Db) -> None:
-    listed = set(re.findall(r"^\| `(\w+)\(", REFERENCE, re.MULTILINE))
-    existing = names(
-        db,
-        "select proname::text from pg_proc"
-        " where pronamespace = 'chrononaut'::regnamespace",
-    )
-    assert listed - existing == set()
+def test_options_are_the_parameters_of_create_and_alter_versioning(db: Db) -> None:
+    options = sorted(listed("Options"))
+    assert options == sorted(parameters(db, "create_versioning"))
+    options.remove("history_table")
+    assert options == sorted(parameters(db, "alter_versioning"))
+
+
+def test_check_versioning_returns_the_columns_that_the_reference_names(db: Db) -> None:
+    [line] = re.findall(r"^\| `check_versioning\(\)` \| (.*)$", REFERENCE, re.MULTILINE)
+    found = db.execute("select * from chrononaut.check_versioning()").description
+    assert found is not None
+    assert re.findall(r"`(\w+)`", line) == [column.name for column in found]
+
+
+def test_every_relation_has_its_section_and_every_section_its_relation(db: Db) -> None:
+    query = """
+        select c.relname from pg_class c
+        where c.relnamespace = 'chrononaut'::regnamespace and c.relkind in ('r', 'v')
+    """
+    titles = re.findall(r"^### ([a-z_]+)$", REFERENCE, re.MULTILINE)
+    assert titles == RELATIONS
+    assert sorted(str(name) for [name] in rows(db, query)) == sorted(RELATIONS)
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_section_of_a_relation_lists_just_its_columns(db: Db, relation: str) -> None:
+    documented = sorted(listed(relation))
+    assert documented == sorted(columns(db, f"chrononaut.{relation}"))
+
+
+@pytest.mark.parametrize(
+    ("title", "relation"),
+    [("The history table", "item_history"), ("The versions view", "item_versions")],
+)
+def test_meta_columns_are_those_of_the_history_and_the_versions(
+    db: Db, title: str, relation: str
+) -> None:
+    run(db, "create table item (id int primary key)")
+    run(db, "select chrononaut.create_versioning('item')")
+    assert sorted([*listed(title), "id"]) == sorted(columns(db, relation))
+
+
+def test_settings_are_those_of_the_sources() -> None:
+    used = set(re.findall(r"_(?:setting|config)\('(chrononaut\.\w+)'", SOURCES))
+    assert sorted(listed("Settings")) == sorted(used)
+
+
+def test_error_codes_are_those_of_the_sources_or_reserved() -> None:
+    raised = set(re.findall(r"VH0\d\d", SOURCES))
+    codes = re.findall(r"^\| (VH\d+) \| (.*?) \|", section("Errors"), re.MULTILINE)
+    reserved = {code for code, meaning in codes if meaning.startswith("reserved")}
+    assert raised | reserved == {code for code, _ in codes}
+    assert raised & reserved == set()
 
 
 def test_links_of_readme_and_docs_lead_to_files() -> None:
