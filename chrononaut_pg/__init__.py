@@ -1,43 +1,125 @@
 """History for PostgreSQL tables: what changed, when, by whom and why."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from chrononaut_pg.context import (
+    capture_change_info,
+    change_info,
+    extra_change_info,
+    rationale,
+    restore_change_info,
+)
 from chrononaut_pg.exceptions import (
     AppendOnlyError,
     CannotVersionError,
+    ChangeInfoLostWarning,
     ChangeInfoRequiredError,
     ChrononautException,
     CoreMissingError,
     CoreNewerError,
     CoreOlderError,
     CoreVersionError,
+    DeclarationError,
     DriftError,
+    HiddenAttributeError,
     InvalidChangeInfoError,
     NameClashError,
+    NoSessionError,
     NotPermittedError,
+    NotVersionedError,
+    ReadOnlyHistoryError,
     RecordLockedError,
     UndoConflictError,
+    UnknownColumnError,
+    UnsupportedDatabaseError,
+    UntrackedAttributeError,
     VerificationError,
+    VersioningMissingError,
     translate_errors,
 )
 from chrononaut_pg.options import VersioningOptions
+
+if TYPE_CHECKING:
+    from chrononaut_pg.ddl import create_all_versioning
+    from chrononaut_pg.flask import VersionedSQLAlchemy
+    from chrononaut_pg.history import History, history_class
+    from chrononaut_pg.mixins import RecordChanges, Versioned, append_change_info
+    from chrononaut_pg.readers import Blame, Change, blame_from, changes_from
+    from chrononaut_pg.session import announce, current_change_info, listen
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AppendOnlyError",
+    "Blame",
     "CannotVersionError",
+    "Change",
+    "ChangeInfoLostWarning",
     "ChangeInfoRequiredError",
     "ChrononautException",
     "CoreMissingError",
     "CoreNewerError",
     "CoreOlderError",
     "CoreVersionError",
+    "DeclarationError",
     "DriftError",
+    "HiddenAttributeError",
+    "History",
     "InvalidChangeInfoError",
     "NameClashError",
+    "NoSessionError",
     "NotPermittedError",
+    "NotVersionedError",
+    "ReadOnlyHistoryError",
+    "RecordChanges",
     "RecordLockedError",
     "UndoConflictError",
+    "UnknownColumnError",
+    "UnsupportedDatabaseError",
+    "UntrackedAttributeError",
     "VerificationError",
+    "Versioned",
+    "VersionedSQLAlchemy",
+    "VersioningMissingError",
     "VersioningOptions",
+    "announce",
+    "append_change_info",
+    "blame_from",
+    "capture_change_info",
+    "change_info",
+    "changes_from",
+    "create_all_versioning",
+    "current_change_info",
+    "extra_change_info",
+    "history_class",
+    "listen",
+    "rationale",
+    "restore_change_info",
     "translate_errors",
 ]
+
+_LAZY = {
+    **dict.fromkeys(("RecordChanges", "Versioned", "append_change_info"), "mixins"),
+    **dict.fromkeys(("Blame", "Change", "blame_from", "changes_from"), "readers"),
+    **dict.fromkeys(("announce", "current_change_info", "listen"), "session"),
+    **dict.fromkeys(("History", "history_class"), "history"),
+    "VersionedSQLAlchemy": "flask",
+    "create_all_versioning": "ddl",
+}
+"""Names that are imported when first asked for, so that the rest stays light."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = importlib.import_module(f"{__name__}.{_LAZY[name]}")
+    except ImportError as error:
+        if name == "VersionedSQLAlchemy":
+            raise ImportError(
+                "VersionedSQLAlchemy needs Flask-SQLAlchemy: "
+                "pip install 'chrononaut-pg[flask]'"
+            ) from error
+        raise
+    return getattr(module, name)

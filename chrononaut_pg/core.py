@@ -164,6 +164,35 @@ def check_versioning(connection: Connection) -> tuple[Problem, ...]:
         return _check_versioning(cursor)
 
 
+def record_changes(connection: Connection, target: str) -> None:
+    """Have the rows of *target* keep who changed them last, and when."""
+    _call(connection, "record_changes", target, {})
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the database has the core of this package.
+
+    Raises CoreNewerError if it has a newer one.
+    """
+    with _cursor(connection) as cursor:
+        return _installed_version(cursor) == package_core_version()
+
+
+def versioned_oids(connection: Connection) -> frozenset[int]:
+    """Return the oids of the tables that are versioned."""
+    with _core_cursor(connection) as cursor:
+        cursor.execute("select relation::oid from chrononaut.versioned_tables")
+        return frozenset(int(row[0]) for row in cursor.fetchall())
+
+
+def table_oid(connection: Connection, target: str) -> int | None:
+    """Return the oid of a table by its name as SQL writes it, None if there is none."""
+    with _cursor(connection) as cursor:
+        cursor.execute("select to_regclass(%s)::oid", (target,))
+        found = cursor.fetchall()[0][0]
+        return None if found is None else int(found)
+
+
 class _Cursor(Protocol):
     """What is used of a DBAPI cursor."""
 

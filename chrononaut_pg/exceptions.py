@@ -74,6 +74,46 @@ class RecordLockedError(ChrononautException):
     """VH010: the row is locked against change."""
 
 
+class DeclarationError(ChrononautException):
+    """A model cannot be versioned in the way that it declares."""
+
+
+class UnknownColumnError(DeclarationError):
+    """An option of a model names a column that the model does not have."""
+
+
+class NotVersionedError(ChrononautException):
+    """The class or object is not versioned, or is none of ours."""
+
+
+class VersioningMissingError(ChrononautException):
+    """A model is Versioned, but its table in the database is not."""
+
+
+class UnsupportedDatabaseError(ChrononautException):
+    """A versioned model is bound to something that is not PostgreSQL."""
+
+
+class NoSessionError(ChrononautException):
+    """An object belongs to no session, and none was given."""
+
+
+class ReadOnlyHistoryError(ChrononautException, AttributeError):
+    """History objects cannot be changed."""
+
+
+class HiddenAttributeError(ChrononautException, AttributeError):
+    """History knows that this attribute changed, but never its value."""
+
+
+class UntrackedAttributeError(ChrononautException, AttributeError):
+    """History knows nothing of this attribute."""
+
+
+class ChangeInfoLostWarning(UserWarning):
+    """Change info was said on a connection that cannot carry it."""
+
+
 class CoreVersionError(ChrononautException):
     """Base of the errors about which core a database has and which one is needed.
 

@@ -33,6 +33,7 @@ select current_setting('chrononaut.installed_version')::integer = 1 as to_2 \gse
 \ir core/80_versioning.sql
 \ir core/85_check.sql
 \ir core/87_append.sql
+\ir core/88_record_changes.sql
 \ir core/90_auto_sync.sql
 \ir core/95_install.sql
 do $$ begin perform chrononaut._after_install(); end $$;

@@ -124,15 +124,19 @@ create or replace function chrononaut._hidden_changes(
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select ' || jsonb_build_object(''hidden_cols_changed'', array_remove(array['
-        || string_agg(
-            format('case when row(%1$s.%3$I)::record operator(pg_catalog.*<>) '
+    select format(
+        ' || case when row(%1$s)::record operator(pg_catalog.*<>) row(%2$s)::record '
+            'then jsonb_build_object(''hidden_cols_changed'', array_remove(array[%3$s], null)) '
+            'else ''{}'' end',
+        string_agg(format('%s.%I', old_prefix, i.live_name), ', ' order by i.attnum),
+        string_agg(format('%s.%I', new_prefix, i.live_name), ', ' order by i.attnum),
+        string_agg(format('case when row(%1$s.%3$I)::record operator(pg_catalog.*<>) '
                 'row(%2$s.%3$I)::record then %3$L::text end',
                 old_prefix, new_prefix, i.live_name),
-            ', ' order by i.attnum)
-        || '], null))'
+            ', ' order by i.attnum))
     from chrononaut._image(v.id) i
     where i.state = 'hidden' and not i.computed
+    having count(*) > 0
 $$;
 
 comment on function chrononaut._hidden_changes(chrononaut.versioning, text, text) is
@@ -455,13 +459,11 @@ $body$,
                 format('case when tg_op = ''UPDATE'' and %s then ''U'' else ''D'' end', k.same),
                 'coalesce(v_info, t.change_info)' || case
                     when h.changes is null then ''
-                    else format(' || case when tg_op = ''UPDATE'' then ''{}''::jsonb%s else %L end',
-                        h.changes, '{"hidden_cols_changed": []}') end),
+                    else format(' || case when tg_op = ''UPDATE'' then ''{}''::jsonb%s else ''{}'' end',
+                        h.changes) end),
             k.same,
             chrononaut._row_insert(v, 'new', 'key', '''I''',
-                'coalesce(v_info, t.change_info)' || case
-                    when h.changes is null then ''
-                    else ' || ''{"hidden_cols_changed": []}''' end),
+                'coalesce(v_info, t.change_info)'),
             chrononaut._row_reorder(v))
     from (select chrononaut._same_key(v, 'old', 'new') as same) k,
         (select chrononaut._hidden_changes(v, 'old', 'new') as changes) h
@@ -505,8 +507,6 @@ as $$
 #variable_conflict use_variable
 declare
     v_hidden text := chrononaut._hidden_changes(v, 'o', 'n');
-    v_no_hidden text := case when v_hidden is null then '' else
-        ' || ''{"hidden_cols_changed": []}''' end;
 begin
     return chrononaut._capture_head(v)
         || chrononaut._capture_info(v, chrononaut._statement_probe(v), 'true')
@@ -533,10 +533,10 @@ $body$,
         chrononaut._statement_update(v, 'v_info' || case
             when v_hidden is null then ''
             else format(' || case when o.%1$I is not null and n.%1$I is not null '
-                'then ''{}''::jsonb%2$s else %3$L end',
-                v.key[1], v_hidden, '{"hidden_cols_changed": []}') end),
-        chrononaut._statement_insert(v, 'chrononaut_old o', 'o', 'image', 'D', v_no_hidden),
-        chrononaut._statement_insert(v, 'chrononaut_new n', 'n', 'key', 'I', v_no_hidden),
+                'then ''{}''::jsonb%2$s else ''{}'' end',
+                v.key[1], v_hidden) end),
+        chrononaut._statement_insert(v, 'chrononaut_old o', 'o', 'image', 'D'),
+        chrononaut._statement_insert(v, 'chrononaut_new n', 'n', 'key', 'I'),
         chrononaut._capture_open());
 end;
 $$;
@@ -571,8 +571,7 @@ create or replace function chrononaut._statement_insert(
     source text,
     prefix text,
     state text,
-    operation text,
-    more_info text)
+    operation text)
     returns text
     language sql
     stable
@@ -581,17 +580,16 @@ as $$
     select format($body$
         insert into %1$s (%2$s)
         select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
-            v_transaction, %4$L, v_info%5$s, null
-        from %6$s;$body$,
+            v_transaction, %4$L, v_info, null
+        from %5$s;$body$,
         chrononaut._history_reference(v),
         chrononaut._insert_columns(v, state),
         chrononaut._insert_values(v, prefix, state),
         operation,
-        more_info,
         source)
 $$;
 
-comment on function chrononaut._statement_insert(chrononaut.versioning, text, text, text, text, text) is
+comment on function chrononaut._statement_insert(chrononaut.versioning, text, text, text, text) is
     'The insert into history for a statement that only adds or only removes rows.';
 
 

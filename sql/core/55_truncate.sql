@@ -85,13 +85,12 @@ create or replace function chrononaut._truncate_statement(
     set search_path = pg_catalog, pg_temp
 as $$
     select format(
-        'insert into %s (%s) select %s, nextval(%L), clock_timestamp(), $1, ''T'', $2%s, null '
+        'insert into %s (%s) select %s, nextval(%L), clock_timestamp(), $1, ''T'', $2, null '
             'from only %s o',
         chrononaut._history_reference(v),
         chrononaut._insert_columns(v, 'image'),
         chrononaut._insert_values(v, 'o', 'image'),
         'chrononaut.change_id',
-        case when v.hidden <> '{}' then ' || ''{"hidden_cols_changed": []}''' else '' end,
         leaf)
 $$;
 

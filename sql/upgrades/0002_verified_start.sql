@@ -3,3 +3,7 @@
 
 alter table chrononaut.incarnation
     add column if not exists verified_start timestamptz;
+
+-- Functions whose parameters changed: core/ makes them anew.
+drop function if exists chrononaut._statement_insert(
+    chrononaut.versioning, text, text, text, text, text);

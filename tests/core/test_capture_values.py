@@ -180,8 +180,8 @@ def test_secret_of_a_hidden_column_is_nowhere_in_the_database(db: Db) -> None:
         " from item_history h order by change_id"
     ).fetchall()
     assert recorded == [
-        ("I", [], False),
+        ("I", None, False),
         ("U", ["secret"], False),
-        ("U", [], False),
-        ("D", [], False),
+        ("U", None, False),
+        ("D", None, False),
     ]

@@ -1,0 +1,289 @@
+"""Says the change info on a connection: lazily, once per transaction, again on change.
+
+One `Listener` per engine. What a transaction was told is kept in `Connection.info` and
+forgotten when PostgreSQL forgets it. Wired by `chrononaut_pg.session.listen` only.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext, ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPICursor
+
+from chrononaut_pg._statements import Kind, kind_of
+from chrononaut_pg._strict import check_statement
+from chrononaut_pg.capture import current_capture
+from chrononaut_pg.context import Said, compose, said, to_json
+from chrononaut_pg.exceptions import ChangeInfoLostWarning, from_database_error
+
+_KEY = "chrononaut_pg"
+
+_PENDING = "chrononaut_pending"
+"""Where an execution context keeps what travels with its statement."""
+
+_FORMS = {"format": "%s", "pyformat": "%s", "numeric_dollar": "$1", "qmark": "?"}
+
+_SAY = "select set_config('chrononaut.change_info', {}, true)"
+
+_SUPPRESS = "select set_config('chrononaut.suppressed', '{}', true)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """Where change info comes from when no enclosing block says it."""
+
+    user_id: Callable[[], Any] | None = None
+    remote_addr: Callable[[], str | None] | None = None
+    extra: Callable[[], Mapping[str, Any] | None] | None = None
+    require_extra: Callable[[], bool] | None = None
+
+    def who(self) -> tuple[Any, Any]:
+        """Return the user and the address; asked before every write."""
+        return (
+            self.user_id() if self.user_id else None,
+            self.remote_addr() if self.remote_addr else None,
+        )
+
+    def more(self, evaluated: dict[Any, Any]) -> Mapping[str, Any]:
+        """Return the extras; asked once per transaction."""
+        if self.extra is None:
+            return {}
+        if self.extra not in evaluated:
+            evaluated[self.extra] = self.extra() or {}
+        return cast(Mapping[str, Any], evaluated[self.extra])
+
+    def merged(self, newer: "Provider") -> "Provider":
+        """Return this provider with whatever *newer* has in place of its own."""
+        given = {name: value for name, value in vars(newer).items() if value}
+        return replace(self, **given)
+
+
+@dataclass(slots=True, eq=False)
+class _Told:
+    """What one connection's transaction was told, and from what it was composed."""
+
+    text: str | None = ""
+    """The text in the setting; None if that is not known, after a savepoint."""
+    suppressed: bool = False
+    what: Said | None = None
+    who: tuple[Any, Any] = (None, None)
+    evaluated: dict[Any, Any] = field(default_factory=dict)
+    busy: bool = False
+
+    def forget(self) -> None:
+        """Forget what was said, as a rolled-back savepoint did."""
+        self.text, self.what = None, None
+
+
+class Listener:
+    """The handlers of one engine."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+        self._warned = False
+
+    def attach(self, engine: Engine) -> None:
+        """Wire the handlers."""
+        event.listen(engine, "before_cursor_execute", self._before_cursor_execute)
+        event.listen(engine, "do_execute", _do_execute)
+        event.listen(engine, "handle_error", _handle_error)
+        for name in ("begin", "commit", "rollback", "begin_twophase"):
+            event.listen(engine, name, _new_transaction)
+        for name in ("commit_twophase", "rollback_twophase", "prepare_twophase"):
+            event.listen(engine, name, _new_transaction)
+        event.listen(engine, "checkin", _checkin)
+
+    def _before_cursor_execute(
+        self,
+        connection: Connection,
+        cursor: DBAPICursor,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        executemany: bool,
+    ) -> None:
+        compiled = context.compiled if context is not None else None
+        if context is not None and context.isddl:
+            return
+        kind = kind_of(compiled, statement)
+        if kind is Kind.READ or kind is Kind.VERB:
+            return
+        told = _told(connection)
+        if kind is Kind.ROLLBACK:
+            told.forget()
+        elif not told.busy:
+            told.busy = True
+            try:
+                text = self._text(connection, told, compiled, statement)
+                self._say(connection, told, text, None if executemany else context)
+            finally:
+                told.busy = False
+
+    def _text(
+        self, connection: Connection, told: _Told, compiled: Any, statement: str
+    ) -> str:
+        """Return what the setting must hold for a write made now."""
+        what, who = said(), self.provider.who()
+        strict = self.provider.require_extra
+        capture = current_capture(connection.dialect.default_schema_name)
+        if (
+            told.text is not None
+            and what is told.what
+            and who == told.who
+            and capture is None
+            and strict is None
+        ):
+            return told.text
+        info = self.info(what, who, told.evaluated)
+        if strict is not None and strict() and not info.get("extra"):
+            check_statement(compiled, statement)
+        if capture is not None:
+            info = capture.override(info)
+        told.what, told.who = what, who
+        return to_json(info) if info else ""
+
+    def announce(self, connection: Connection) -> None:
+        """Say at once what a write made now would say."""
+        told = _told(connection)
+        text = self._text(connection, told, None, "")
+        self._say(connection, told, text, None)
+
+    def info(
+        self, what: Said, who: tuple[Any, Any], evaluated: dict[Any, Any]
+    ) -> dict[str, Any]:
+        """Return the change info that all tables share."""
+        return compose(what, self.provider.more(evaluated), who, evaluated)
+
+    def _say(
+        self, connection: Connection, told: _Told, text: str, context: Any
+    ) -> None:
+        """Say *text*, along with the statement of *context* if there is one."""
+        suppressed = said().suppressed
+        if text == told.text and suppressed == told.suppressed:
+            return
+        fairy = connection.connection
+        driver = fairy.dbapi_connection
+        if _autocommits(driver):
+            self._warn(text)
+            return
+        if suppressed != told.suppressed:
+            with_cursor(fairy, _SUPPRESS.format("on" if suppressed else ""), None)
+            told.suppressed = suppressed
+        if text != told.text:
+            if isinstance(driver, psycopg.Connection) and context is not None:
+                vars(context)[_PENDING] = text
+            else:
+                form = _FORMS[connection.dialect.paramstyle]
+                with_cursor(fairy, _SAY.format(form), (text,))
+            told.text = text
+
+    def _warn(self, text: str) -> None:
+        if text and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "change info cannot be said on an autocommit connection: it belongs to "
+                "a transaction; the change is recorded without it. Begin a "
+                "transaction, or use another isolation level than AUTOCOMMIT",
+                ChangeInfoLostWarning,
+                stacklevel=2,
+            )
+
+
+_LISTENERS: WeakKeyDictionary[Engine, Listener] = WeakKeyDictionary()
+
+
+def listen_to_engine(engine: Engine, provider: Provider) -> Listener:
+    """Make an engine tell who and why; a second time only the provider is renewed."""
+    root = _root(engine)
+    listener = _LISTENERS.get(root)
+    if listener is None:
+        listener = _LISTENERS[root] = Listener(provider)
+        listener.attach(root)
+    else:
+        listener.provider = listener.provider.merged(provider)
+    return listener
+
+
+def listener_of(engine: Engine) -> Listener | None:
+    """Return the listener of an engine, or of the one that it was derived from."""
+    return _LISTENERS.get(_root(engine))
+
+
+def anybody_strict() -> bool:
+    """Whether some engine may refuse writes that have no reason."""
+    return any(
+        one.provider.require_extra is not None for one in list(_LISTENERS.values())
+    )
+
+
+def with_cursor(connection: Any, statement: str, parameters: Any) -> None:
+    """Execute a statement on a DBAPI cursor of its own."""
+    cursor = connection.cursor()
+    try:
+        if parameters is None:
+            cursor.execute(statement)
+        else:
+            cursor.execute(statement, parameters)
+    finally:
+        cursor.close()
+
+
+def _root(engine: Engine) -> Engine:
+    while (parent := getattr(engine, "_proxied", None)) is not None:
+        engine = parent
+    return engine
+
+
+def _told(connection: Connection) -> _Told:
+    info = connection.info
+    told = info.get(_KEY)
+    if told is None:
+        told = info[_KEY] = _Told()
+    return cast(_Told, told)
+
+
+def _new_transaction(connection: Connection, *_: Any) -> None:
+    connection.info.pop(_KEY, None)
+
+
+def _checkin(_: Any, record: Any) -> None:
+    record.info.pop(_KEY, None)
+
+
+def _do_execute(
+    cursor: Any, statement: str, parameters: Any, context: ExecutionContext
+) -> bool:
+    """Send what is pending and the statement itself in one network round trip."""
+    text = vars(context).pop(_PENDING, None)
+    if text is None:
+        return False
+    driver = cursor.connection
+    if not psycopg.Pipeline.is_supported() or isinstance(cursor, psycopg.ServerCursor):
+        with_cursor(driver, _SAY.format("%s"), (text,))
+        return False
+    with driver.pipeline():
+        with_cursor(driver, _SAY.format("%s"), (text,))
+        cursor.execute(statement, parameters)
+    return True
+
+
+def _autocommits(driver: Any) -> bool:
+    """Whether a statement sent now would be a transaction of its own."""
+    if not getattr(driver, "autocommit", False):
+        return False
+    if isinstance(driver, psycopg.Connection):
+        return driver.info.transaction_status == TransactionStatus.IDLE
+    return True
+
+
+def _handle_error(context: ExceptionContext) -> None:
+    """Raise the core's errors as ours, with the original as their cause."""
+    translated = from_database_error(context.original_exception)
+    if translated is not None:
+        raise translated

@@ -1,0 +1,260 @@
+"""Tells statements that may change versioned rows from those that only read.
+
+Read by `chrononaut_pg.session` before every statement, so answers are remembered. In
+doubt a statement counts as a write: that costs a few microseconds, a wrong name costs
+trust.
+"""
+
+import re
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.sql import elements, visitors
+from sqlalchemy.sql.compiler import Compiled
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.functions import FunctionElement, GenericFunction
+from sqlalchemy.sql.selectable import CompoundSelect, Select
+
+
+class Kind(Enum):
+    """What a statement may do to what was said in its transaction."""
+
+    READ = "read"
+    """It changes nothing."""
+    WRITE = "write"
+    """It may change versioned rows."""
+    ROLLBACK = "rollback"
+    """It may bring back what was said at a savepoint."""
+    VERB = "verb"
+    """It begins or ends something, sets or defines something: nothing to be said."""
+
+
+_OF_COMPILED: WeakKeyDictionary[Compiled, Kind] = WeakKeyDictionary()
+
+_COMMENT = re.compile(r"\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\(", re.DOTALL)
+
+_VERBS = frozenset(
+    [
+        "abort",
+        "alter",
+        "analyze",
+        "begin",
+        "checkpoint",
+        "close",
+        "cluster",
+        "comment",
+        "commit",
+        "create",
+        "deallocate",
+        "discard",
+        "drop",
+        "end",
+        "fetch",
+        "grant",
+        "listen",
+        "load",
+        "lock",
+        "move",
+        "notify",
+        "prepare",
+        "reassign",
+        "refresh",
+        "reindex",
+        "release",
+        "reset",
+        "revoke",
+        "savepoint",
+        "security",
+        "set",
+        "show",
+        "start",
+        "unlisten",
+        "vacuum",
+    ]
+)
+
+_CALL = re.compile(r'([\w$."]+)\s*\(')
+
+# What may stand before a parenthesis and changes nothing: keywords and the most common
+# functions of PostgreSQL. Anything else may be a function that writes.
+_HARMLESS = frozenset(
+    [
+        "all",
+        "and",
+        "any",
+        "array",
+        "as",
+        "between",
+        "by",
+        "case",
+        "coalesce",
+        "distinct",
+        "else",
+        "except",
+        "exists",
+        "filter",
+        "from",
+        "greatest",
+        "in",
+        "intersect",
+        "is",
+        "join",
+        "lateral",
+        "least",
+        "like",
+        "ilike",
+        "limit",
+        "not",
+        "nullif",
+        "of",
+        "on",
+        "or",
+        "over",
+        "partition",
+        "select",
+        "similar",
+        "some",
+        "then",
+        "union",
+        "using",
+        "values",
+        "when",
+        "where",
+        "with",
+        "abs",
+        "array_agg",
+        "array_length",
+        "avg",
+        "bit_length",
+        "bool_and",
+        "bool_or",
+        "cast",
+        "ceil",
+        "char_length",
+        "concat",
+        "count",
+        "cume_dist",
+        "date_part",
+        "date_trunc",
+        "dense_rank",
+        "every",
+        "exp",
+        "extract",
+        "first_value",
+        "floor",
+        "generate_series",
+        "initcap",
+        "json_agg",
+        "jsonb_agg",
+        "lag",
+        "last_value",
+        "lead",
+        "left",
+        "length",
+        "ln",
+        "log",
+        "lower",
+        "ltrim",
+        "max",
+        "md5",
+        "min",
+        "mod",
+        "now",
+        "ntile",
+        "octet_length",
+        "overlay",
+        "percent_rank",
+        "position",
+        "power",
+        "rank",
+        "replace",
+        "right",
+        "round",
+        "row",
+        "row_number",
+        "rpad",
+        "rtrim",
+        "sign",
+        "split_part",
+        "sqrt",
+        "string_agg",
+        "strpos",
+        "substr",
+        "substring",
+        "sum",
+        "to_char",
+        "to_date",
+        "to_number",
+        "to_timestamp",
+        "trim",
+        "trunc",
+        "unnest",
+        "upper",
+        "version",
+    ]
+)
+
+_WRITES = re.compile(r"\b(insert|update|delete|merge|into)\b|;", re.IGNORECASE)
+
+
+def kind_of(compiled: Compiled | None, text: str) -> Kind:
+    """Return what the statement may do; *compiled* is None for plain text."""
+    if compiled is None:
+        return kind_of_text(text)
+    found = _OF_COMPILED.get(compiled)
+    if found is None:
+        found = _OF_COMPILED[compiled] = _examine(compiled.statement, text)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def kind_of_text(text: str) -> Kind:
+    """Return what a textual statement may do."""
+    word = first_word(text)
+    if word == "rollback":
+        return Kind.ROLLBACK
+    if word in ("", "table", "fetch", "values") or word in _VERBS:
+        return Kind.VERB
+    if word == "select" and not _WRITES.search(text) and not _calls_unknown(text):
+        return Kind.READ
+    return Kind.WRITE
+
+
+def first_word(text: str) -> str:
+    """Return the first word of a statement in lower case, past comments."""
+    at = 0
+    while found := _COMMENT.match(text, at):
+        at = found.end()
+    word = re.compile(r"\w+").match(text, at)
+    return word[0].lower() if word else ""
+
+
+def _calls_unknown(text: str) -> bool:
+    return any(name.lower() not in _HARMLESS for name in _CALL.findall(text))
+
+
+def _examine(statement: Any, text: str) -> Kind:
+    if isinstance(statement, UpdateBase):
+        return Kind.WRITE
+    if not isinstance(statement, Select | CompoundSelect):
+        return kind_of_text(text)
+    writes = any(_may_write(part) for part in visitors.iterate(statement))
+    return Kind.WRITE if writes else Kind.READ
+
+
+def _may_write(part: Any) -> bool:
+    match part:
+        case UpdateBase():
+            return True
+        case GenericFunction():
+            return not type(part).__module__.startswith("sqlalchemy.")
+        case FunctionElement():
+            name = getattr(part, "name", "")
+            return bool(getattr(part, "packagenames", ())) or name not in _HARMLESS
+        case elements.TextClause():
+            return bool(_WRITES.search(part.text)) or _calls_unknown(part.text)
+        case elements.ColumnClause(is_literal=True):
+            return _calls_unknown(part.name)
+    return False

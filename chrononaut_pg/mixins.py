@@ -1,0 +1,359 @@
+"""The mixins: `Versioned` for models with a history, `RecordChanges` for a simpler trace.
+
+What they promise follows the documentation of Chrononaut; the work is done by triggers
+in the database, so that writes past the ORM show up as well.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Select, event
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import (
+    Mapped,
+    Mapper,
+    Query,
+    Session,
+    mapped_column,
+    object_session,
+    scoped_session,
+)
+from sqlalchemy.schema import FetchedValue
+
+from chrononaut_pg import core, ddl, readers
+from chrononaut_pg.capture import DEFAULTS
+from chrononaut_pg.context import NOT_SAID, said
+from chrononaut_pg.declarations import declaration, declare, is_declared, table_name
+from chrononaut_pg.exceptions import (
+    CoreMissingError,
+    CoreOlderError,
+    NoSessionError,
+    NotVersionedError,
+    UnsupportedDatabaseError,
+    VersioningMissingError,
+    sqlstate_of,
+)
+from chrononaut_pg.history import History, history_class, meta
+from chrononaut_pg.readers import Blame, Change
+from chrononaut_pg.session import add_extras
+
+_UNDEFINED = ("42P01", "3F000")
+
+
+class _HistoryMapper:
+    """The class attribute `__history_mapper__`."""
+
+    def __get__(self, instance: object, owner: type[Any]) -> Mapper[Any]:
+        mapper: Mapper[Any] = sa_inspect(history_class(owner))
+        return mapper
+
+
+class _Capturing:
+    """Who and why, as a model may say for itself; see `Versioned`."""
+
+    def _capture_change_info(self) -> dict[str, Any]:
+        """Return who and why: `user_id`, `remote_addr` and, if any, `extra`."""
+        info: dict[str, Any] = {
+            "user_id": self._fetch_current_user_id(),
+            "remote_addr": self._fetch_remote_addr(),
+        }
+        custom = self._get_custom_change_info()
+        return {**info, "extra": dict(custom)} if custom else info
+
+    def _fetch_current_user_id(self) -> str | None:
+        """Return the id of the acting user, None if nobody is known."""
+        return _default("user_id")
+
+    def _fetch_remote_addr(self) -> str | None:
+        """Return the address that the request came from, None if there is none."""
+        return _default("remote_addr")
+
+    def _get_custom_change_info(self) -> dict[str, Any] | None:
+        """Return further values for `extra`, None for none."""
+        return None
+
+
+class Versioned(_Capturing):
+    """Mixin for models whose rows keep a history::
+
+        class User(Versioned, Base):
+            __tablename__ = "appuser"
+            __chrononaut_untracked__ = ["login_count"]
+            __chrononaut_hidden__ = ["password"]
+
+    Hidden columns: that they changed is recorded, their values never. Untracked columns
+    are ignored. `metadata.create_all()` creates history and triggers along with the
+    table. Four methods may be overridden to say who and why for changes of this model:
+    `_capture_change_info`, `_fetch_current_user_id`, `_fetch_remote_addr` and
+    `_get_custom_change_info`.
+
+    Readers use the object's session, else the Flask application's, else the one that is
+    passed; each is one statement. For AsyncSession the `select_...` methods return it.
+    Times are timezone-aware; naive ones are taken for UTC. Source: Chrononaut.
+    """
+
+    __history_mapper__ = _HistoryMapper()
+
+    def versions(
+        self,
+        before: datetime | None = None,
+        after: datetime | None = None,
+        ordered: bool = True,
+        return_query: bool = False,
+        session: Session | None = None,
+    ) -> Any:
+        """Return the earlier versions, the oldest first, as history objects::
+
+            user.versions()[0].email
+
+        *before* and *after* bound the time at which a version ended, inclusively. The
+        state that the object has now is not among them. With *return_query* returns a
+        Query instead, for paging and further filters.
+        """
+        found = _session_of(self, session)
+        if return_query:
+            cls = history_class(type(self))
+            statement = self.select_versions(before, after, ordered)
+            query: Query[Any] = found.query(cls).populate_existing()
+            query = query.filter(statement.whereclause)  # type: ignore[arg-type]
+            return query.order_by(*statement._order_by_clauses)
+        return list(
+            _scalars(self, found, lambda: self.select_versions(before, after, ordered))
+        )
+
+    def version_at(self, at: datetime, session: Session | None = None) -> Any:
+        """Return the history object in force at a time.
+
+        Returns the object itself if its present state was in force, and None before it
+        existed or while it was deleted.
+        """
+        found = _session_of(self, session)
+        version = next(_scalars(self, found, lambda: self.select_version_at(at)), None)
+        if version is not None and meta(version, "change_id") is None:
+            return self
+        return version
+
+    def previous_version(self, session: Session | None = None) -> Any:
+        """Return the newest earlier version, None if there is none."""
+        found = _session_of(self, session)
+        return next(_scalars(self, found, self.select_previous_version), None)
+
+    def has_changed_since(
+        self, since: datetime, session: Session | None = None
+    ) -> bool:
+        """Return whether any change was recorded after a time."""
+        found = _session_of(self, session)
+        statement = lambda: readers.select_has_changed_since(self, since)  # noqa: E731
+        return bool(next(_scalars(self, found, statement)))
+
+    def changes(
+        self, fold: str | None = None, session: Session | None = None
+    ) -> Iterator[Change]:
+        """Yield every change, the oldest first, with the states before and after it.
+
+        With *fold* "transaction" the changes of one transaction are one change.
+        """
+        found = _session_of(self, session)
+        return readers.changes_from(_scalars(self, found, self.select_changes), fold)
+
+    def blame(self, session: Session | None = None) -> dict[str, Blame]:
+        """Return for each attribute the version that last set it, who and why::
+
+        user.blame()["email"].change_info["user_id"]
+        """
+        found = _session_of(self, session)
+        return readers.blame_from(_rows(self, found, self.select_blame))
+
+    def diff(
+        self,
+        from_model: Any,
+        to: Any = None,
+        include_hidden: bool = False,
+        session: Session | None = None,
+    ) -> dict[str, tuple[Any, Any]]:
+        """Return what changed from one version to a later one, or to now::
+
+            user.diff(user.versions()[0])  # {"email": ("old@...", "new@...")}
+
+        With *include_hidden* hidden attributes that changed since then are shown as
+        (None, present value). Raises ChrononautException if *from_model* is no history
+        object, belongs to another row, or is younger than *to*.
+        """
+        hidden: list[str] = []
+        found = readers.diff(self, from_model, to)
+        if include_hidden and not isinstance(to, History):
+            hidden = self._hidden_changed_since(from_model, session)
+            found = readers.diff(self, from_model, to, hidden)
+        return found
+
+    def select_versions(
+        self,
+        before: datetime | None = None,
+        after: datetime | None = None,
+        ordered: bool = True,
+    ) -> Select[Any]:
+        """Return the statement of `versions`; it selects history objects."""
+        return _fresh(readers.select_versions(self, before, after, ordered))
+
+    def select_version_at(self, at: datetime) -> Select[Any]:
+        """Return the statement of `version_at`; it selects one history object or none.
+
+        The live state comes as a history object, too: its `change_id` is None.
+        """
+        return _fresh(readers.select_version_at(self, at))
+
+    def select_previous_version(self) -> Select[Any]:
+        """Return the statement of `previous_version`."""
+        return _fresh(readers.select_previous_version(self))
+
+    def select_has_changed_since(self, since: datetime) -> Select[Any]:
+        """Return the statement of `has_changed_since`; it selects one boolean."""
+        return readers.select_has_changed_since(self, since)
+
+    def select_changes(self) -> Select[Any]:
+        """Return the statement of `changes`, for `chrononaut_pg.changes_from`."""
+        return _fresh(readers.select_changes(self))
+
+    def select_blame(self) -> Select[Any]:
+        """Return the statement of `blame`, for `chrononaut_pg.blame_from`."""
+        return readers.select_blame(self)
+
+    def _hidden_changed_since(self, version: Any, session: Session | None) -> list[str]:
+        found = _session_of(self, session)
+        since = meta(version, "change_id")
+        names: set[str] = set()
+        for other in _scalars(self, found, self.select_versions):
+            if meta(other, "change_id") >= since:
+                names.update(meta(other, "change_info").get("hidden_cols_changed", ()))
+        return readers.hidden_attributes(self, names)
+
+
+class RecordChanges(_Capturing):
+    """Mixin for models that keep who changed a row last, and when, on the row itself.
+
+    Adds the columns `change_info` (as in history) and `changed`, which a trigger keeps;
+    `metadata.create_all()` creates it. Source: Chrononaut.
+    """
+
+    change_info: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB,
+        nullable=True,
+        server_default=FetchedValue(),
+        server_onupdate=FetchedValue(),
+        sort_order=1000,
+    )
+    changed: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True),
+        nullable=True,
+        server_default=FetchedValue(),
+        server_onupdate=FetchedValue(),
+        sort_order=1001,
+    )
+
+
+@contextmanager
+def append_change_info(*instances: Any, **extra: Any) -> Iterator[None]:
+    """Add *extra* to the change info of these objects only::
+
+        with append_change_info(user, ticket=1732):
+            user.email = "updated@example.com"
+        db.session.commit()
+
+    It stays on the objects until a flush that writes them is committed, so the commit
+    may come after the block. Raises NotVersionedError for other objects.
+    """
+    for instance in instances:
+        if not is_declared(type(instance)):
+            raise NotVersionedError(
+                f"{instance!r} is not versioned",
+                hint="Pass objects of Versioned models.",
+            )
+        add_extras(instance, extra)
+    yield
+
+
+@event.listens_for(Versioned, "after_mapper_constructed", propagate=True)
+def _declare(mapper: Mapper[Any], model: type[Any]) -> None:
+    ddl.follow(declare(model, mapper).table)
+
+
+@event.listens_for(RecordChanges, "after_mapper_constructed", propagate=True)
+def _declare_recording(mapper: Mapper[Any], model: type[Any]) -> None:
+    ddl.record_changes(mapper.local_table)
+
+
+def _default(name: str) -> Any:
+    """Return what is known of the user or the address without asking the model."""
+    asked = DEFAULTS.get(None)
+    if asked is not None:
+        return asked.get(name)
+    value = getattr(said(), name)
+    return None if value is NOT_SAID else value() if callable(value) else value
+
+
+def _session_of(instance: Any, session: Any) -> Session:
+    """Return the session to read with: the given one, the object's, the application's."""
+    found = session or object_session(instance)
+    if found is None:
+        extension = getattr(type(instance), "__fsa__", None)
+        found = extension.session if extension is not None else None
+    if isinstance(found, scoped_session):
+        found = found()
+    if found is None:
+        raise NoSessionError(
+            f"{type(instance).__name__} object belongs to no session",
+            hint="Pass one, as in versions(session=session).",
+        )
+    dialect = found.get_bind(sa_inspect(type(instance))).dialect.name
+    if dialect != "postgresql":
+        raise UnsupportedDatabaseError(
+            f"{type(instance).__name__} is versioned, but its session uses {dialect}",
+            hint="History needs PostgreSQL 14 or later.",
+        )
+    if instance in found.new and found.autoflush:
+        found.flush()
+    return found  # type: ignore[no-any-return]
+
+
+def _fresh(statement: Select[Any]) -> Select[Any]:
+    return statement.execution_options(populate_existing=True)
+
+
+def _rows(
+    instance: Any, session: Session, statement: Callable[[], Select[Any]]
+) -> list[Any]:
+    try:
+        mapper = {"mapper": sa_inspect(type(instance))}
+        return list(session.execute(statement(), bind_arguments=mapper))
+    except ProgrammingError as error:
+        if sqlstate_of(error) in _UNDEFINED:
+            raise _missing(instance, session) from error
+        raise
+
+
+def _scalars(
+    instance: Any, session: Session, statement: Callable[[], Select[Any]]
+) -> Iterator[Any]:
+    return iter([row[0] for row in _rows(instance, session, statement)])
+
+
+def _missing(instance: Any, session: Session) -> Exception:
+    """Return what to raise when a table's history is not in the database."""
+    name = table_name(declaration(type(instance)).table)
+    bind = session.get_bind(sa_inspect(type(instance)))
+    with bind.engine.connect() as connection:
+        status = core.status(connection)
+    if not status.installed_version:
+        return CoreMissingError(status.package_version)
+    if not status.current:
+        return CoreOlderError(status.installed_version, status.package_version)
+    return VersioningMissingError(
+        f"{type(instance).__name__} is Versioned, but table {name} is not versioned "
+        "in the database",
+        table=name,
+        hint=f"Create its versioning: select chrononaut.create_versioning('{name}').",
+    )

@@ -1,0 +1,47 @@
+-- Rows that carry their own last change: two columns, kept by one trigger.
+--
+-- For tables that need no history but the answer to "who touched this last, and when".
+-- Safe to replay.
+
+create or replace function chrononaut._record_change()
+    returns trigger
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    new.changed := clock_timestamp();
+    new.change_info := chrononaut._for_table(
+        chrononaut._compose_change_info(
+            nullif(current_setting('chrononaut.change_info', true), '')),
+        tg_table_schema || '.' || tg_table_name);
+    return new;
+end;
+$$;
+
+comment on function chrononaut._record_change() is
+    'Trigger: keeps the columns changed and change_info of a row that is written.';
+
+
+create or replace function chrononaut.record_changes(target regclass)
+    returns void
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    perform chrononaut._check_caller(target);
+    perform chrononaut._check_columns(target, '{change_info,changed}', 'record_changes');
+    execute format(
+        'create or replace trigger "99_chrononaut_record_insert" before insert on %s '
+            'for each row execute function chrononaut._record_change()', target);
+    execute format(
+        'create or replace trigger "99_chrononaut_record_update" before update on %s '
+            'for each row when (old.* is distinct from new.*) '
+            'execute function chrononaut._record_change()', target);
+end;
+$$;
+
+comment on function chrononaut.record_changes(regclass) is
+    'Keeps the columns change_info and changed of a table up to date with who wrote each row last.';
