@@ -5,9 +5,12 @@ A line `-- error: VH003` says that the statement after it is refused with that c
 
 import re
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Engine
 
 from tests.servers import Db
 
@@ -41,5 +44,28 @@ def execute(db: Db, statement: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_examples_run(db: Db, db_url: str, page: Path) -> None:
-    for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), {"url": db_url})
+    """The examples of a page share their names, like cells of a notebook.
+
+    `url` is the database's for psycopg, `sqlalchemy_url` for SQLAlchemy.
+    """
+    names: dict[str, Any] = {
+        "__name__": f"docs_{page.stem}",
+        "url": db_url,
+        "sqlalchemy_url": db_url.replace("postgresql:", "postgresql+psycopg:"),
+    }
+    try:
+        for block in blocks(page, "python"):
+            exec(compile(block, page.name, "exec"), names)
+    finally:
+        close(names)
+
+
+def close(names: dict[str, Any]) -> None:
+    """Close the engines that a page has opened."""
+    engines = [value for value in names.values() if isinstance(value, Engine)]
+    if isinstance(names.get("db"), SQLAlchemy):
+        with names["app"].app_context():
+            names["db"].session.remove()
+            engines += names["db"].engines.values()
+    for engine in engines:
+        engine.dispose()
