@@ -1,8 +1,8 @@
 """The history class of a model: its versions as mapped, read-only objects.
 
-Made on first use and mapped imperatively over the versions view of the model's table, in
-a private MetaData, so that neither `create_all` nor Alembic see it. Names follow from
-the model alone, by the rules of the SQL core.
+Made on first use and mapped imperatively over the versions view of the model's table,
+in a private MetaData, so that neither `create_all` nor Alembic see it. Names follow
+from the model alone, by the rules of the SQL core.
 """
 
 from __future__ import annotations
@@ -171,9 +171,9 @@ def history_class(model: type[Any]) -> type[Any]:
             mapper.single
             and mapper.class_ not in _CLASSES
             and mapper.class_ is not model
+            and is_declared(mapper.class_)
         ):
-            if is_declared(mapper.class_):
-                _make(declaration(mapper.class_))
+            _make(declaration(mapper.class_))
     return found
 
 
@@ -308,8 +308,8 @@ class _Mapping:
         stored = meta_names({c.name for t in self._one.tables for c in t.columns})
         for name, attribute in names.items():
             self._properties[attribute] = self._view.columns[stored[name]]
-        for prop in self._mapper.synonyms:
-            self._add_synonym(prop.key, prop.name)
+        for alias in self._mapper.synonyms:
+            self._add_synonym(alias.key, alias.name)
         key = [self._attribute(c) for c in key_columns(self._one, self._one.table)]
         self._cls.__chrononaut_key_names__ = tuple(key)
         self._map(names["change_id"], key)
@@ -432,8 +432,8 @@ class _Mapping:
 def _view_columns(one: Declaration) -> dict[Any, str]:
     """Return the tracked columns of the model's tables and their names in the view.
 
-    Where tables of a chain have columns of one name, the view shows the nearest one; the
-    key of the others equals it.
+    Where tables of a chain have columns of one name, the view shows the nearest one;
+    the key of the others equals it.
     """
     withheld = one.all_hidden | one.all_untracked
     shown: dict[str, Column[Any]] = {}
@@ -510,9 +510,9 @@ def _plain_properties(model: type[Any]) -> Iterator[tuple[str, Any]]:
         if base.__module__.startswith(("chrononaut_pg.", "flask_sqlalchemy.")):
             continue
         for name, value in vars(base).items():
-            if isinstance(value, property | functools.cached_property):
-                if name not in seen and not name.startswith("__"):
-                    yield name, value
+            computed = isinstance(value, property | functools.cached_property)
+            if computed and name not in seen and not name.startswith("__"):
+                yield name, value
             seen.add(name)
 
 

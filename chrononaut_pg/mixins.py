@@ -1,4 +1,4 @@
-"""The mixins: `Versioned` for models with a history, `RecordChanges` for a simpler trace.
+"""The mixins: `Versioned` for models with a history, `RecordChanges` for a trace.
 
 What they promise follows the documentation of Chrononaut; the work is done by triggers
 in the database, so that writes past the ORM show up as well.
@@ -66,11 +66,13 @@ class _Capturing:
 
     def _fetch_current_user_id(self) -> str | None:
         """Return the id of the acting user, None if nobody is known."""
-        return _default("user_id")
+        found: str | None = _default("user_id")
+        return found
 
     def _fetch_remote_addr(self) -> str | None:
         """Return the address that the request came from, None if there is none."""
-        return _default("remote_addr")
+        found: str | None = _default("remote_addr")
+        return found
 
     def _get_custom_change_info(self) -> dict[str, Any] | None:
         """Return further values for `extra`, None for none."""
@@ -296,7 +298,7 @@ def _default(name: str) -> Any:
 
 
 def _session_of(instance: Any, session: Any) -> Session:
-    """Return the session to read with: the given one, the object's, the application's."""
+    """Return the session to read with: the given, the object's, the application's."""
     found = session or object_session(instance)
     if found is None:
         extension = getattr(type(instance), "__fsa__", None)
@@ -316,7 +318,7 @@ def _session_of(instance: Any, session: Any) -> Session:
         )
     if instance in found.new and found.autoflush:
         found.flush()
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _fresh(statement: Select[Any]) -> Select[Any]:

@@ -39,8 +39,9 @@ from chrononaut_pg.history import (
 class Change:
     """One change of one row: an insert, an update, a delete or a truncate.
 
-    *before* and *after* are history objects; *before* is None for an insert, *after* for
-    the end of a row. *changed* is when it happened, *change_info* who did it and why.
+    *before* and *after* are history objects; *before* is None for an insert, *after*
+    for the end of a row. *changed* is when it happened, *change_info* who did it and
+    why.
     """
 
     operation: str
@@ -61,7 +62,7 @@ class Change:
 
     @property
     def values(self) -> dict[str, tuple[Any, Any]]:
-        """What changed, as {attribute: (before, after)}; hidden values are not known."""
+        """What changed, as {attribute: (before, after)}, but for hidden attributes."""
         names = _attributes(
             type(self.before if self.before is not None else self.after)
         )
