@@ -5,15 +5,17 @@ functions of the same name. It runs in the caller's transaction if there is one,
 one of its own, which it commits. Errors of the core come as ChrononautException.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import psycopg
+import psycopg.sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection as SQLAlchemyConnection
+from sqlalchemy.dialects import postgresql
 
 from chrononaut_pg._resources import SqlFile, install_files, package_core_version
 from chrononaut_pg.exceptions import (
@@ -54,6 +56,8 @@ class VersionedTable:
     history_bytes: int
     history_rows: int
     drifted: bool
+    own_names: tuple[tuple[str, str], ...] = ()
+    """Schema and name of the history table and the versions view."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,56 @@ def record_changes(connection: Connection, target: str) -> None:
     _call(connection, "record_changes", target, {})
 
 
+def versioned_tables(connection: Connection) -> tuple[VersionedTable, ...]:
+    """Return the versioned tables, by schema and name."""
+    with _core_cursor(connection) as cursor:
+        return _versioned_tables(cursor)
+
+
+def call_text(function: str, target: str, named: Mapping[str, Any]) -> str:
+    """Return the call of one of the core's functions as SQL text::
+
+    call_text("create_versioning", "app.user", {"hidden": ["password"]})
+    """
+    arguments = [literal(target)] + [
+        f"{name} => {literal(value)}{_CASTS.get(name, '')}"
+        for name, value in named.items()
+    ]
+    return f"select chrononaut.{function}({', '.join(arguments)})"
+
+
+def literal(value: Any) -> str:
+    """Return a value as an SQL literal."""
+    return psycopg.sql.Literal(value).as_string(None)
+
+
+def quoted(schema: str, name: str, default: str) -> str:
+    """Return a table's name as SQL writes it, without the schema if it is *default*."""
+    parts = (name,) if schema == default else (schema, name)
+    quote = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+    return ".".join(str(quote(part)) for part in parts)
+
+
+def install_statements(auto_sync: bool = False) -> list[str]:
+    """Return what `install` runs as SQL without psql's commands, for any database."""
+    return [
+        *(
+            file.text if file.leads_to is None else _where_pending(file)
+            for file in install_files()
+        ),
+        *_closing_statements(auto_sync),
+    ]
+
+
+def _where_pending(upgrade: SqlFile) -> str:
+    """Return an upgrade that the server skips without an older core."""
+    installed = "current_setting('chrononaut.installed_version')::integer"
+    return (
+        f"do $chrononaut$ begin if {installed} > 0 and {installed} < {upgrade.leads_to}"
+        f" then execute {literal(upgrade.text)}; end if; end $chrononaut$;"
+    )
+
+
 def is_current(connection: Connection) -> bool:
     """Whether the database has the core of this package.
 
@@ -238,11 +292,19 @@ def _call(
 
 def _versioned_tables(cursor: _Cursor) -> tuple[VersionedTable, ...]:
     cursor.execute(
-        "select schema_name, table_name, history_table::text, versions_view::text,"
-        " history_bytes, history_rows, drifted, hidden::text[], untracked::text[],"
-        " key::text[], granularity, track_inserts, require_change_info,"
-        " indexes::text[], always, on_truncate, parent::text"
-        " from chrononaut.versioned_tables order by schema_name, table_name"
+        "select n.nspname, c.relname, v.history_table::text, v.versions_view::text,"
+        " v.history_bytes, v.history_rows, v.drifted, v.hidden::text[],"
+        " v.untracked::text[], v.key::text[], v.granularity, v.track_inserts,"
+        " v.require_change_info, v.indexes::text[], v.always, v.on_truncate,"
+        " v.parent::text, hn.nspname, h.relname, vn.nspname, w.relname"
+        " from chrononaut.versioned_tables v"
+        " join pg_class c on c.oid = v.relation"
+        " join pg_namespace n on n.oid = c.relnamespace"
+        " left join pg_class h on h.oid = v.history_table"
+        " left join pg_namespace hn on hn.oid = h.relnamespace"
+        " left join pg_class w on w.oid = v.versions_view"
+        " left join pg_namespace vn on vn.oid = w.relnamespace"
+        " order by n.nspname, c.relname"
     )
     names = (
         *("hidden", "untracked", "key", "granularity", "track_inserts"),
@@ -257,7 +319,10 @@ def _versioned_tables(cursor: _Cursor) -> tuple[VersionedTable, ...]:
             history_bytes=row[4],
             history_rows=int(row[5]),
             drifted=row[6],
-            options=VersioningOptions(**dict(zip(names, row[7:], strict=True))),
+            options=VersioningOptions(**dict(zip(names, row[7:17], strict=True))),
+            own_names=tuple(
+                pair for pair in (row[17:19], row[19:21]) if pair[1] is not None
+            ),
         )
         for row in cursor.fetchall()
     )

@@ -1,0 +1,235 @@
+"""Autogenerate: compares what models declare with the registry in the database.
+
+Runs after every other comparison. Never reads DDL text. What belongs to the core, such
+as history tables and versions views, is taken out of what others have proposed to drop.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from alembic.operations import ops
+from sqlalchemy import Connection, Table
+
+from chrononaut_pg import core
+from chrononaut_pg.alembic import rendering as _rendering  # noqa: F401
+from chrononaut_pg.alembic.operations import (
+    AlterVersioningOp,
+    CreateVersioningOp,
+    DropVersioningOp,
+    InstallChrononautOp,
+    SyncVersioningOp,
+    at_the_end,
+)
+from chrononaut_pg.declarations import declared_tables, table_name
+from chrononaut_pg.options import VersioningOptions
+
+_OWN_SCHEMAS = ("chrononaut", "chrononaut_history")
+
+_OWN_TRIGGERS = ("00_chrononaut_", "99_chrononaut_")
+
+_DEFAULTS: dict[str, Any] = {
+    "hidden": (),
+    "untracked": (),
+    "indexes": (),
+    "granularity": "row",
+    "track_inserts": True,
+    "require_change_info": False,
+    "lockable": False,
+    "row_version": False,
+    "always": False,
+    "on_truncate": "record",
+}
+
+Name = tuple[str, str]
+
+
+def hide(context: Any) -> None:
+    """Keep the core's tables out of what the other comparisons see."""
+    connection: Connection = context.connection
+    if connection is None or connection.dialect.name != "postgresql":
+        return
+    default = connection.dialect.default_schema_name
+    tables = core.versioned_tables(connection) if core.is_current(connection) else ()
+    own = {name for one in tables for name in one.own_names}
+
+    def is_visible(name: str | None, kind: str, parents: Any) -> bool:
+        if kind == "schema":
+            return name not in _OWN_SCHEMAS
+        schema = parents.get("schema_name") or default
+        return kind != "table" or (schema, name) not in own
+
+    context._name_filters.append(is_visible)
+
+
+def compare(context: Any, upgrade_ops: Any) -> None:
+    """Add what versioning needs to *upgrade_ops*, and remove what must not be done."""
+    connection: Connection = context.connection
+    if connection is None or connection.dialect.name != "postgresql":
+        return
+    found = _Comparison(context, connection, upgrade_ops)
+    found.leave_alone()
+    found.propose()
+
+
+class _Comparison:
+    """One run: what is declared, what is registered, and what is proposed so far."""
+
+    def __init__(self, context: Any, connection: Connection, upgrade_ops: Any) -> None:
+        self._context = context
+        self._connection = connection
+        self._ops = upgrade_ops
+        self._default = connection.dialect.default_schema_name or "public"
+        self._current = core.is_current(connection)
+        self._registered: dict[Name, core.VersionedTable] = {}
+        if self._current:
+            tables = core.versioned_tables(connection)
+            self._registered = {(one.schema, one.name): one for one in tables}
+        self._declared = {
+            self._name(table): (table, options)
+            for metadata in _metadatas(context)
+            for table, options in declared_tables(metadata).items()
+            if context.run_object_filters(table, table.name, "table", False, None)
+        }
+
+    def leave_alone(self) -> None:
+        """Take out what others propose for tables, views and functions of ours."""
+        own = {name for one in self._registered.values() for name in one.own_names}
+        self._ops.ops[:] = [op for op in self._ops.ops if not self._is_own(op, own)]
+
+    def propose(self) -> None:
+        """Add operations in an order that applies, up and down."""
+        first: list[Any] = []
+        last: list[Any] = []
+        if self._declared and not self._current:
+            first.append(InstallChrononautOp())
+        for target, one in self._dropped():
+            first.append(DropVersioningOp(target, created=_given(one.options)))
+        for name, (table, options) in self._declared.items():
+            registered = self._registered.get(name)
+            if registered is None:
+                last.append(CreateVersioningOp(table_name(table), **_shown(options)))
+            elif pair := self._changed(table, options, registered):
+                first.append(pair[0])
+                last.append(pair[1])
+        self._ops.ops[:] = [*first, *self._ops.ops, *last]
+
+    def _changed(
+        self, table: Table, options: VersioningOptions, one: core.VersionedTable
+    ) -> Any:
+        """Return operations to alter or sync a table that is versioned already."""
+        target = table_name(table)
+        after, before = self._differences(options, one.options)
+        if after:
+            forward = AlterVersioningOp(target, before=before, **after)
+            return at_the_end(forward, forward.reverse())
+        if one.drifted or self._alters_columns(table):
+            return at_the_end(SyncVersioningOp(target), SyncVersioningOp(target))
+        return None
+
+    def _differences(
+        self, declared: VersioningOptions, registered: VersioningOptions
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        after: dict[str, Any] = {}
+        before: dict[str, Any] = {}
+        for name, default in _DEFAULTS.items():
+            wanted = getattr(declared, name)
+            wanted = default if wanted is None else wanted
+            present = getattr(registered, name)
+            present = default if present is None else present
+            if _comparable(wanted) != _comparable(present):
+                after[name], before[name] = _list(wanted), _list(present)
+        if declared.key is not None and tuple(declared.key) != registered.key:
+            after["key"], before["key"] = _list(declared.key), _list(registered.key)
+        if self._oid(declared.parent) != self._oid(registered.parent):
+            after["parent"], before["parent"] = declared.parent, registered.parent
+        return after, before
+
+    def _dropped(self) -> Iterator[tuple[str, core.VersionedTable]]:
+        """Yield versioned tables whose model is gone or is not versioned any more.
+
+        Tables that no model is mapped to are somebody else's and stay as they are.
+        """
+        known = {
+            self._name(table)
+            for metadata in _metadatas(self._context)
+            for table in metadata.tables.values()
+        }
+        gone = {
+            (op.schema or self._default, op.table_name)
+            for op in self._ops.ops
+            if isinstance(op, ops.DropTableOp)
+        }
+        for name, one in sorted(self._registered.items(), key=_children_first):
+            if name not in self._declared and name in known | gone:
+                yield core.quoted(*name, default=self._default), one
+
+    def _alters_columns(self, table: Table) -> bool:
+        name = self._name(table)
+        kinds = (ops.AddColumnOp, ops.DropColumnOp, ops.AlterColumnOp)
+        return any(
+            isinstance(op, ops.ModifyTableOps)
+            and (op.schema or self._default, op.table_name) == name
+            and any(isinstance(inner, kinds) for inner in op.ops)
+            for op in self._ops.ops
+        )
+
+    def _is_own(self, op: Any, own: set[Name]) -> bool:
+        if isinstance(op, ops.DropTableOp | ops.CreateTableOp | ops.ModifyTableOps):
+            schema = op.schema or self._default
+            return schema in _OWN_SCHEMAS or (schema, op.table_name) in own
+        if isinstance(op, ops.DropIndexOp | ops.CreateIndexOp):
+            schema = op.schema or self._default
+            return schema in _OWN_SCHEMAS or (schema, op.table_name or "") in own
+        return self._is_own_entity(getattr(op, "target", None), own)
+
+    def _is_own_entity(self, entity: Any, own: set[Name]) -> bool:
+        """Whether an entity of alembic-utils is the core's."""
+        schema = getattr(entity, "schema", None)
+        signature = str(getattr(entity, "signature", "")).strip('"')
+        table = str(getattr(entity, "table", "") or getattr(entity, "on_entity", ""))
+        return (
+            schema in _OWN_SCHEMAS
+            or (schema, signature) in own
+            or signature.startswith(_OWN_TRIGGERS)
+            or (schema, table.rpartition(".")[2].strip('"')) in own
+        )
+
+    def _name(self, table: Table) -> Name:
+        return (table.schema or self._default, table.name)
+
+    def _oid(self, name: str | None) -> int | None:
+        return core.table_oid(self._connection, name) if name else None
+
+
+def _metadatas(context: Any) -> list[Any]:
+    metadata = context.metadata
+    if metadata is None:
+        return []
+    return list(metadata) if isinstance(metadata, list | tuple) else [metadata]
+
+
+def _children_first(item: tuple[Name, core.VersionedTable]) -> tuple[bool, Name]:
+    return item[1].options.parent is None, item[0]
+
+
+def _given(options: VersioningOptions) -> dict[str, Any]:
+    """Return the options of a registered table that are not the default."""
+    return {
+        name: value
+        for name, value in options.given().items()
+        if (name in _DEFAULTS and _comparable(value) != _comparable(_DEFAULTS[name]))
+        or name == "parent"
+    }
+
+
+def _shown(options: VersioningOptions) -> dict[str, Any]:
+    """Return the declared options without empty lists."""
+    return {name: value for name, value in options.given().items() if value != []}
+
+
+def _comparable(value: Any) -> Any:
+    return frozenset(value) if isinstance(value, list | tuple) else value
+
+
+def _list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
