@@ -5,7 +5,7 @@ emission ask here. Nothing is read from a database.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -32,12 +32,16 @@ _SCALARS = tuple(
 
 @dataclass(frozen=True, eq=False)
 class Declaration:
-    """One versioned model; *hidden* and *untracked* are columns, of all its tables."""
+    """One versioned model; *hidden* and *untracked* are columns, of all its tables.
+
+    *recording* are those of RecordChanges, which are never tracked.
+    """
 
     model: type[Any]
     mapper: Mapper[Any]
     hidden: frozenset[Column[Any]]
     untracked: frozenset[Column[Any]]
+    recording: frozenset[Column[Any]]
 
     @property
     def table(self) -> Table:
@@ -97,11 +101,13 @@ def declare(model: type[Any], mapper: Mapper[Any]) -> Declaration:
             f"{model.__name__} is mapped to a {type(mapper.local_table).__name__}",
             hint="Only models of a table can be Versioned.",
         )
+    recording = frozenset(_recording_columns(model, mapper))
     _DECLARED[model] = Declaration(
         model,
         mapper,
-        frozenset(_named_columns(model, mapper, "hidden")),
-        frozenset(_named_columns(model, mapper, "untracked")),
+        frozenset(_named_columns(model, mapper, "hidden")) - recording,
+        frozenset(_named_columns(model, mapper, "untracked")) | recording,
+        recording,
     )
     _LATEST[0] = next(_SERIAL)
     return _DECLARED[model]
@@ -147,17 +153,26 @@ def declared_tables(metadata: MetaData | None = None) -> dict[Table, VersioningO
 
 def key_columns(one: Declaration, table: Table) -> tuple[Column[Any], ...]:
     """Return the columns of *table* that identify a row."""
-    named = getattr(one.model, "__chrononaut_key__", None)
-    if named and table is one.table:
-        return tuple(table.columns[name] for name in named)
+    if table is one.table and (named := _inherited(one.model, "key")):
+        return tuple(_known_column(one.model, one.mapper, n, "key") for n in named)
     return tuple(table.primary_key.columns)
 
 
-def table_name(table: Table) -> str:
-    """Return a table's name as SQL writes it, with its schema if it has one."""
+def history_schema(one: Declaration) -> str | None:
+    """Return the schema of a model's history, None for that of the connection."""
+    found: str | None = _own(one.model, "history_schema")
+    return found or one.table.schema
+
+
+def table_name(table: Table, schemas: Mapping[Any, Any] | None = None) -> str:
+    """Return a table's name as SQL writes it, with its schema if it has one.
+
+    *schemas* is a `schema_translate_map`.
+    """
     quote = _PREPARER.quote
     name = quote(table.name)
-    return f"{quote(table.schema)}.{name}" if table.schema else name
+    schema = (schemas or {}).get(table.schema, table.schema)
+    return f"{quote(schema)}.{name}" if schema else name
 
 
 def _options(table: Table, models: list[Declaration]) -> VersioningOptions:
@@ -167,17 +182,20 @@ def _options(table: Table, models: list[Declaration]) -> VersioningOptions:
     indexes = _names(_named_columns(owner.model, owner.mapper, "indices"), table)
     if _own(owner.model, "disable_indices"):
         indexes = []
+    scalars = {
+        name: value
+        for name in _SCALARS
+        if (value := _inherited(owner.model, name)) is not None
+    }
+    if "key" in scalars:
+        scalars["key"] = [column.name for column in key_columns(owner, table)]
     return VersioningOptions(
         hidden=_names({c for one in models for c in one.hidden}, table),
         untracked=_names({c for one in models for c in one.untracked}, table),
         history_table=_history_table(owner),
         indexes=indexes or None,
         parent=_parent_table(owner),
-        **{
-            name: value
-            for name in _SCALARS
-            if (value := _inherited(owner.model, name)) is not None
-        },
+        **scalars,
     )
 
 
@@ -189,9 +207,10 @@ def _check_key(one: Declaration) -> None:
         )
 
 
-def _names(columns: Any, table: Table) -> list[str]:
+def _names(columns: Iterable[Column[Any]], table: Table) -> list[str]:
     """Return the names of those columns that belong to *table*, in its order."""
-    return [column.name for column in table.columns if column in columns]
+    wanted = set(columns)
+    return [column.name for column in table.columns if column in wanted]
 
 
 def _parent_table(owner: Declaration) -> str | None:
@@ -201,8 +220,17 @@ def _parent_table(owner: Declaration) -> str | None:
 
 def own_history_name(one: Declaration) -> str | None:
     """Return the name that a model gives its history table, if it does."""
-    found: str | None = _own(one.model, "tablename")
-    return found
+    for base in _unmapped(one.model):
+        if _spelling(base, "tablename") and _names_table(base, one.model):
+            found: str | None = _value(one.model, base, "tablename")
+            return found
+    return None
+
+
+def _names_table(base: type[Any], model: type[Any]) -> bool:
+    """Whether a class says what table the model has."""
+    named = "__tablename__" in vars(base) or "__table__" in vars(base)
+    return named or (base is model and not hasattr(model, "__tablename__"))
 
 
 def _history_table(owner: Declaration) -> str | None:
@@ -219,26 +247,40 @@ def _named_columns(
 ) -> Iterator[Column[Any]]:
     """Yield the columns that an option of the model or of its bases names."""
     for base in model.__mro__:
-        for name in _column_names(base, option):
-            column = _column(mapper, name)
-            if column is not None:
+        for name in _column_names(model, base, option):
+            if base is model:
+                yield _known_column(model, mapper, name, option)
+            elif (column := _column(mapper, name)) is not None:
                 yield column
-            elif base is model:
-                raise UnknownColumnError(
-                    f"{model.__name__} has no column {name!r}, named in "
-                    f"{_spelling(base, option)}",
-                    table=mapper.local_table.description,
-                    column=str(name),
-                    hint="Check the spelling: give the names of columns or attributes.",
-                )
 
 
-def _column_names(base: type[Any], option: str) -> tuple[Any, ...]:
-    spelling = _spelling(base, option)
-    if spelling is None:
+def _known_column(
+    model: type[Any], mapper: Mapper[Any], name: Any, option: str
+) -> Column[Any]:
+    column = _column(mapper, name)
+    if column is None:
+        spelling = _spelling(model, option) or _SPELLINGS[0].format(option)
+        raise UnknownColumnError(
+            f"{model.__name__} has no column {name!r}, named in {spelling}",
+            table=mapper.local_table.description,
+            column=str(name),
+            hint="Check the spelling: give the names of columns or attributes.",
+        )
+    return column
+
+
+def _recording_columns(model: type[Any], mapper: Mapper[Any]) -> Iterator[Column[Any]]:
+    for name in getattr(model, "__chrononaut_recording__", ()):
+        if (column := _column(mapper, name)) is not None:
+            yield column
+
+
+def _column_names(model: type[Any], base: type[Any], option: str) -> tuple[Any, ...]:
+    if _spelling(base, option) is None:
         return ()
-    value = vars(base)[spelling]
+    value = _value(model, base, option)
     if isinstance(value, str):
+        spelling = _spelling(base, option)
         raise DeclarationError(
             f"{base.__name__}.{spelling} is the string {value!r}",
             hint=f"Make it a list: {spelling} = [{value!r}].",
@@ -267,22 +309,34 @@ def _spelling(base: type[Any], option: str) -> str | None:
     return None
 
 
+def _value(model: type[Any], base: type[Any], option: str) -> Any:
+    """Return what a class says of an option; it may be a declared_attr."""
+    value = vars(base)[_spelling(base, option)]
+    found = getattr(type(value), "__get__", None)
+    return found(value, None, model) if found else value
+
+
 def _inherited(model: type[Any], option: str) -> Any:
     """Return an option of the model or of the nearest base that has it."""
     for base in model.__mro__:
-        if (spelling := _spelling(base, option)) is not None:
-            return vars(base)[spelling]
+        if _spelling(base, option) is not None:
+            return _value(model, base, option)
     return None
 
 
 def _own(model: type[Any], option: str) -> Any:
     """Return an option of the model or its mixins, but of no other mapped class."""
-    for base in model.__mro__:
-        if base is not model and sa_inspect(base, raiseerr=False) is not None:
-            continue
-        if (spelling := _spelling(base, option)) is not None:
-            return vars(base)[spelling]
+    for base in _unmapped(model):
+        if _spelling(base, option) is not None:
+            return _value(model, base, option)
     return None
+
+
+def _unmapped(model: type[Any]) -> Iterator[type[Any]]:
+    """Yield the model and those of its bases that are no models."""
+    for base in model.__mro__:
+        if base is model or sa_inspect(base, raiseerr=False) is None:
+            yield base
 
 
 def _preparer() -> Any:

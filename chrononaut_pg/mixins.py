@@ -241,6 +241,8 @@ class RecordChanges(_Capturing):
     `metadata.create_all()` creates it. Source: Chrononaut.
     """
 
+    __chrononaut_recording__ = ("change_info", "changed")
+
     change_info: Mapped[dict[str, Any] | None] = mapped_column(
         JSONB,
         nullable=True,

@@ -23,12 +23,12 @@ from sqlalchemy import (
 )
 from sqlalchemy import inspect as sa_inspect
 
+from chrononaut_pg._views import history_table
 from chrononaut_pg.declarations import declaration, key_columns
 from chrononaut_pg.exceptions import ChrononautException
 from chrononaut_pg.history import (
     History,
     history_class,
-    history_table,
     key_names,
     meta,
     meta_attribute,

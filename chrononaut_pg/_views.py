@@ -1,0 +1,155 @@
+"""What the versions view and the history table of a model look like, as Tables.
+
+They live in a private MetaData, so that neither `create_all` nor Alembic see them.
+Names follow from the model alone, by the rules of the SQL core.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import BigInteger, Column, DateTime, MetaData, String, Table
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import registry
+from sqlalchemy.sql.base import SchemaEventTarget
+
+from chrononaut_pg.declarations import (
+    Declaration,
+    declaration,
+    history_schema,
+    key_columns,
+    own_history_name,
+)
+
+META_COLUMNS: dict[str, Any] = {
+    "version": BigInteger,
+    "valid_from": DateTime(timezone=True),
+    "valid_to": DateTime(timezone=True),
+    "operation": String,
+    "changed": DateTime(timezone=True),
+    "change_id": BigInteger,
+    "transaction_id": BigInteger,
+    "change_info": JSONB,
+    "created_change_id": BigInteger,
+    "created_operation": String,
+    "created_transaction_id": BigInteger,
+    "created_change_info": JSONB,
+}
+"""The columns of a versions view that are not the table's."""
+
+
+_HISTORY_COLUMNS = (
+    *("change_id", "changed", "operation", "transaction_id", "change_info"),
+)
+
+
+def versions_view(one: Declaration) -> Table:
+    """Return the versions view of a model's table."""
+    columns = view_columns(one)
+    stored = meta_names({c.name for table in one.tables for c in table.columns})
+    found = _table(one, view_name(one.table))
+    for name, kind in META_COLUMNS.items():
+        _add(found, stored[name], kind)
+    for column, name in columns.items():
+        _add(found, name, _type(column))
+    return found
+
+
+def view_columns(one: Declaration) -> dict[Column[Any], str]:
+    """Return the tracked columns of the model's tables and their names in the view.
+
+    Where tables of a chain have columns of one name, the view shows the nearest one;
+    the key of the others equals it.
+    """
+    withheld = one.all_hidden | one.all_untracked
+    shown: dict[str, Column[Any]] = {}
+    found: dict[Column[Any], str] = {}
+    for table in one.tables:
+        for column in table.columns:
+            if column in withheld:
+                continue
+            nearest = shown.setdefault(column.name, column)
+            if nearest is column or (column.primary_key and nearest.primary_key):
+                found[column] = column.name
+    return found
+
+
+def history_table(model: type[Any]) -> Table:
+    """Return the history table of a model's own table: its key and meta columns.
+
+    For statements that need neither version numbers nor periods.
+    """
+    one = declaration(model)
+    name = own_history_name(one) or clip(one.table.name, "_history")
+    found = _table(one, name)
+    for column in key_columns(one, one.table):
+        _add(found, column.name, _type(column))
+    stored = meta_names({column.name for column in one.table.columns})
+    for meta in _HISTORY_COLUMNS:
+        _add(found, stored[meta], META_COLUMNS[meta], key=f"chrononaut:{meta}")
+    return found
+
+
+def private_registry(one: Declaration) -> registry:
+    """Return the registry of all history classes of one MetaData."""
+    metadata = _private(one.table.metadata)
+    if "registry" not in metadata.info:
+        metadata.info["registry"] = registry(metadata=metadata)
+    found: registry = metadata.info["registry"]
+    return found
+
+
+def meta_names(taken: Iterable[str]) -> dict[str, str]:
+    """Return the names that meta columns have beside columns called *taken*."""
+    names = set(taken)
+    found: dict[str, str] = {}
+    for name in META_COLUMNS:
+        wanted = name
+        while wanted in names:
+            wanted = clip(f"chrononaut_{wanted}", "")
+        found[name] = wanted
+    return found
+
+
+def clip(base: str, suffix: str) -> str:
+    """Return both in at most 63 bytes; twin of `chrononaut._clip`."""
+    if len(base.encode()) + len(suffix.encode()) <= 63:
+        return base + suffix
+    suffix = f"_{hashlib.md5(base.encode()).hexdigest()[:8]}{suffix}"
+    while len((base + suffix).encode()) > 63:
+        base = base[:-1]
+    return base + suffix
+
+
+def view_name(table: Table) -> str:
+    """Return the name of a table's versions view."""
+    return clip(table.name, "_versions")
+
+
+_PRIVATE: WeakKeyDictionary[MetaData, MetaData] = WeakKeyDictionary()
+
+
+def _private(public: MetaData) -> MetaData:
+    if public not in _PRIVATE:
+        _PRIVATE[public] = MetaData(schema=public.schema)
+        _PRIVATE[public].info.update(public.info)
+    return _PRIVATE[public]
+
+
+def _table(one: Declaration, name: str) -> Table:
+    """Return the Table of that name beside the model's, a new one if need be."""
+    metadata, schema = _private(one.table.metadata), history_schema(one)
+    found = metadata.tables.get(f"{schema}.{name}" if schema else name)
+    return Table(name, metadata, schema=schema) if found is None else found
+
+
+def _add(table: Table, name: str, kind: Any, key: str | None = None) -> None:
+    """Add a column unless it is there: subclasses may add some to their parent's."""
+    if (key or name) not in table.columns:
+        table.append_column(Column(name, kind, key=key or name))
+
+
+def _type(column: Column[Any]) -> Any:
+    kind = column.type
+    return kind.copy() if isinstance(kind, SchemaEventTarget) else kind
