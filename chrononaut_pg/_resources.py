@@ -33,6 +33,17 @@ def sql_folder() -> Path:
     )
 
 
+def templates_folder() -> Path:
+    """Return the folder with the Alembic templates."""
+    package = Path(__file__).parent
+    for folder in (package / "_templates", package.parent / "migrations_templates"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"no templates beside {package}: the installation of chrononaut-pg is broken"
+    )
+
+
 @cache
 def package_core_version() -> int:
     """Return the core version that the SQL files install."""

@@ -9,6 +9,7 @@ variables CHRONONAUT_URL and DATABASE_URL are asked, then libpq's own.
 """
 
 import argparse
+import importlib
 import os
 import re
 import sys
@@ -16,8 +17,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import psycopg
+from sqlalchemy import MetaData, NullPool, create_engine
 
 from chrononaut_pg import core
+from chrononaut_pg._resources import templates_folder
 from chrononaut_pg.exceptions import ChrononautException
 from chrononaut_pg.options import (
     COLUMN_OPTIONS,
@@ -96,11 +99,55 @@ def sync(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Print what is wrong with versioned tables."""
+    """Print what is wrong with versioned tables, and where models differ from them."""
     with _connect(options) as connection:
-        problems = core.check_versioning(connection)
+        problems = list(core.check_versioning(connection))
+    if options.models:
+        problems += _check_models(options)
     _print_problems(problems)
     return 1 if problems else 0
+
+
+def templates(options: argparse.Namespace) -> int:
+    """Print the folder of an Alembic template, or the names of all."""
+    folder = templates_folder()
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if options.name is None:
+        print("\n".join(names))
+        return 0
+    if options.name not in names:
+        print(f"chrononaut: no template {options.name}", file=sys.stderr)
+        return 1
+    print(folder / options.name)
+    return 0
+
+
+def _check_models(options: argparse.Namespace) -> list[core.Problem]:
+    from chrononaut_pg.drift import check_models
+
+    sys.path.insert(0, os.getcwd())
+    engine = create_engine(_sqlalchemy_url(options), poolclass=NullPool)
+    with engine.connect() as connection:
+        return [
+            problem
+            for path in options.models
+            for problem in check_models(connection, _metadata(path))
+        ]
+
+
+def _metadata(path: str) -> MetaData:
+    """Return the MetaData that a path such as `app.models:Base` leads to."""
+    module, _, name = path.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in filter(None, (name or "metadata").split(".")):
+        found = getattr(found, part)
+    metadata = getattr(found, "metadata", found)
+    if not isinstance(metadata, MetaData):
+        raise ChrononautException(
+            f"{path} is no MetaData and has none",
+            hint="Name one, or a declarative base, as in app.models:Base.",
+        )
+    return metadata
 
 
 def _print_problems(problems: Sequence[core.Problem]) -> None:
@@ -109,10 +156,20 @@ def _print_problems(problems: Sequence[core.Problem]) -> None:
 
 
 def _connect(options: argparse.Namespace) -> psycopg.Connection[Any]:
-    url = options.url or os.environ.get("CHRONONAUT_URL")
-    url = url or os.environ.get("DATABASE_URL", "")
     # SQLAlchemy's URLs name a driver, which libpq does not know.
-    return psycopg.connect(re.sub(r"^(postgres(?:ql)?)\+\w+:", r"\1:", url))
+    return psycopg.connect(re.sub(_SCHEME, r"\1:", _url(options)))
+
+
+_SCHEME = r"^(postgres(?:ql)?)(?:\+\w+)?:"
+
+
+def _url(options: argparse.Namespace) -> str:
+    url = options.url or os.environ.get("CHRONONAUT_URL")
+    return url or os.environ.get("DATABASE_URL", "")
+
+
+def _sqlalchemy_url(options: argparse.Namespace) -> str:
+    return re.sub(_SCHEME, "postgresql+psycopg:", _url(options) or "postgresql://")
 
 
 def _chosen(options: argparse.Namespace) -> VersioningOptions:
@@ -141,7 +198,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="chrononaut", description="History for PostgreSQL tables."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (install, status, sql, create, alter, drop, sync, check):
+    for command in (
+        *(install, status, sql, create, alter, drop, sync, check),
+        templates,
+    ):
         added = commands.add_parser(command.__name__, help=command.__doc__)
         added.set_defaults(command=command)
         _add_arguments(added, command)
@@ -149,6 +209,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_arguments(parser: argparse.ArgumentParser, command: Command) -> None:
+    if command is templates:
+        parser.add_argument("name", nargs="?", help="chrononaut, ..._async, ..._flask")
+        return
+    if command is check:
+        parser.add_argument(
+            "--models",
+            action="append",
+            metavar="MODULE:BASE",
+            help="a declarative base or MetaData to compare with, as in app:Base",
+        )
     if command is not sql:
         parser.add_argument("--url", help="the database")
     if command in (install, sql):

@@ -21,24 +21,12 @@ from chrononaut_pg.alembic.operations import (
     at_the_end,
 )
 from chrononaut_pg.declarations import declared_tables, table_name
+from chrononaut_pg.drift import differences, given, shown
 from chrononaut_pg.options import VersioningOptions
 
 _OWN_SCHEMAS = ("chrononaut", "chrononaut_history")
 
 _OWN_TRIGGERS = ("00_chrononaut_", "99_chrononaut_")
-
-_DEFAULTS: dict[str, Any] = {
-    "hidden": (),
-    "untracked": (),
-    "indexes": (),
-    "granularity": "row",
-    "track_inserts": True,
-    "require_change_info": False,
-    "lockable": False,
-    "row_version": False,
-    "always": False,
-    "on_truncate": "record",
-}
 
 Name = tuple[str, str]
 
@@ -103,11 +91,11 @@ class _Comparison:
         if self._declared and not self._current:
             first.append(InstallChrononautOp())
         for target, one in self._dropped():
-            first.append(DropVersioningOp(target, created=_given(one.options)))
+            first.append(DropVersioningOp(target, created=given(one.options)))
         for name, (table, options) in self._declared.items():
             registered = self._registered.get(name)
             if registered is None:
-                last.append(CreateVersioningOp(table_name(table), **_shown(options)))
+                last.append(CreateVersioningOp(table_name(table), **shown(options)))
             elif pair := self._changed(table, options, registered):
                 first.append(pair[0])
                 last.append(pair[1])
@@ -118,31 +106,13 @@ class _Comparison:
     ) -> Any:
         """Return operations to alter or sync a table that is versioned already."""
         target = table_name(table)
-        after, before = self._differences(options, one.options)
+        after, before = differences(self._connection, options, one.options)
         if after:
             forward = AlterVersioningOp(target, before=before, **after)
             return at_the_end(forward, forward.reverse())
         if one.drifted or self._alters_columns(table):
             return at_the_end(SyncVersioningOp(target), SyncVersioningOp(target))
         return None
-
-    def _differences(
-        self, declared: VersioningOptions, registered: VersioningOptions
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        after: dict[str, Any] = {}
-        before: dict[str, Any] = {}
-        for name, default in _DEFAULTS.items():
-            wanted = getattr(declared, name)
-            wanted = default if wanted is None else wanted
-            present = getattr(registered, name)
-            present = default if present is None else present
-            if _comparable(wanted) != _comparable(present):
-                after[name], before[name] = _list(wanted), _list(present)
-        if declared.key is not None and tuple(declared.key) != registered.key:
-            after["key"], before["key"] = _list(declared.key), _list(registered.key)
-        if self._oid(declared.parent) != self._oid(registered.parent):
-            after["parent"], before["parent"] = declared.parent, registered.parent
-        return after, before
 
     def _dropped(self) -> Iterator[tuple[str, core.VersionedTable]]:
         """Yield versioned tables whose model is gone or is not versioned any more.
@@ -197,9 +167,6 @@ class _Comparison:
     def _name(self, table: Table) -> Name:
         return (table.schema or self._default, table.name)
 
-    def _oid(self, name: str | None) -> int | None:
-        return core.table_oid(self._connection, name) if name else None
-
 
 def _metadatas(context: Any) -> list[Any]:
     metadata = context.metadata
@@ -210,26 +177,3 @@ def _metadatas(context: Any) -> list[Any]:
 
 def _children_first(item: tuple[Name, core.VersionedTable]) -> tuple[bool, Name]:
     return item[1].options.parent is None, item[0]
-
-
-def _given(options: VersioningOptions) -> dict[str, Any]:
-    """Return the options of a registered table that are not the default."""
-    return {
-        name: value
-        for name, value in options.given().items()
-        if (name in _DEFAULTS and _comparable(value) != _comparable(_DEFAULTS[name]))
-        or name == "parent"
-    }
-
-
-def _shown(options: VersioningOptions) -> dict[str, Any]:
-    """Return the declared options without empty lists."""
-    return {name: value for name, value in options.given().items() if value != []}
-
-
-def _comparable(value: Any) -> Any:
-    return frozenset(value) if isinstance(value, list | tuple) else value
-
-
-def _list(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
