@@ -77,6 +77,12 @@ class Declaration:
         return frozenset(c for one in self._related for c in one.hidden)
 
     @property
+    def hidden_columns(self) -> list[Column[Any]]:
+        """All hidden columns, in the order of the tables."""
+        hidden = self.all_hidden
+        return [c for table in self.tables for c in table.columns if c in hidden]
+
+    @property
     def all_untracked(self) -> frozenset[Column[Any]]:
         """The untracked columns of its tables, whichever model of them says so."""
         return frozenset(c for one in self._related for c in one.untracked)

@@ -4,7 +4,7 @@ What they promise follows the documentation of Chrononaut; the work is done by t
 in the database, so that writes past the ORM show up as well.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -12,30 +12,21 @@ from typing import Any
 from sqlalchemy import DateTime, Select, event
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import (
     Mapped,
     Mapper,
-    Query,
     Session,
     mapped_column,
-    object_session,
-    scoped_session,
 )
 from sqlalchemy.schema import FetchedValue
 
-from chrononaut_pg import core, ddl, readers
+from chrononaut_pg import ddl, readers
+from chrononaut_pg._reading import rows, scalars, session_of
 from chrononaut_pg.capture import DEFAULTS
 from chrononaut_pg.context import NOT_SAID, said
-from chrononaut_pg.declarations import declaration, declare, is_declared, table_name
+from chrononaut_pg.declarations import declare, is_declared
 from chrononaut_pg.exceptions import (
-    CoreMissingError,
-    CoreOlderError,
-    NoSessionError,
     NotVersionedError,
-    UnsupportedDatabaseError,
-    VersioningMissingError,
-    sqlstate_of,
 )
 from chrononaut_pg.history import History, history_class, meta
 from chrononaut_pg.readers import Blame, Change
@@ -116,15 +107,11 @@ class Versioned(_Capturing):
         state that the object has now is not among them. With *return_query* returns a
         Query instead, for paging and further filters.
         """
-        found = _session_of(self, session)
+        found = session_of(self, session)
         if return_query:
-            cls = history_class(type(self))
-            statement = self.select_versions(before, after, ordered)
-            query: Query[Any] = found.query(cls).populate_existing()
-            query = query.filter(statement.whereclause)  # type: ignore[arg-type]
-            return query.order_by(*statement._order_by_clauses)
-        return list(
-            _scalars(self, found, lambda: self.select_versions(before, after, ordered))
+            return readers.query_versions(self, found, before, after, ordered)
+        return scalars(
+            self, found, lambda: self.select_versions(before, after, ordered)
         )
 
     def version_at(self, at: datetime, session: Session | None = None) -> Any:
@@ -133,24 +120,26 @@ class Versioned(_Capturing):
         Returns the object itself if its present state was in force, and None before it
         existed or while it was deleted.
         """
-        found = _session_of(self, session)
-        version = next(_scalars(self, found, lambda: self.select_version_at(at)), None)
+        found = session_of(self, session)
+        versions = scalars(self, found, lambda: self.select_version_at(at))
+        version = versions[0] if versions else None
         if version is not None and meta(version, "change_id") is None:
             return self
         return version
 
     def previous_version(self, session: Session | None = None) -> Any:
         """Return the newest earlier version, None if there is none."""
-        found = _session_of(self, session)
-        return next(_scalars(self, found, self.select_previous_version), None)
+        found = session_of(self, session)
+        return next(iter(scalars(self, found, self.select_previous_version)), None)
 
     def has_changed_since(
         self, since: datetime, session: Session | None = None
     ) -> bool:
         """Return whether any change was recorded after a time."""
-        found = _session_of(self, session)
-        statement = lambda: readers.select_has_changed_since(self, since)  # noqa: E731
-        return bool(next(_scalars(self, found, statement)))
+        found = session_of(self, session)
+        return any(
+            scalars(self, found, lambda: readers.select_has_changed_since(self, since))
+        )
 
     def changes(
         self, fold: str | None = None, session: Session | None = None
@@ -159,16 +148,16 @@ class Versioned(_Capturing):
 
         With *fold* "transaction" the changes of one transaction are one change.
         """
-        found = _session_of(self, session)
-        return readers.changes_from(_scalars(self, found, self.select_changes), fold)
+        found = session_of(self, session)
+        return readers.changes_from(scalars(self, found, self.select_changes), fold)
 
     def blame(self, session: Session | None = None) -> dict[str, Blame]:
         """Return for each attribute the version that last set it, who and why::
 
         user.blame()["email"].change_info["user_id"]
         """
-        found = _session_of(self, session)
-        return readers.blame_from(_rows(self, found, self.select_blame))
+        found = session_of(self, session)
+        return readers.blame_from(rows(self, found, self.select_blame))
 
     def diff(
         self,
@@ -225,13 +214,11 @@ class Versioned(_Capturing):
         return readers.select_blame(self)
 
     def _hidden_changed_since(self, version: Any, session: Session | None) -> list[str]:
-        found = _session_of(self, session)
-        since = meta(version, "change_id")
-        names: set[str] = set()
-        for other in _scalars(self, found, self.select_versions):
-            if meta(other, "change_id") >= since:
-                names.update(meta(other, "change_info").get("hidden_cols_changed", ()))
-        return readers.hidden_attributes(self, names)
+        found = session_of(self, session)
+        told = scalars(
+            self, found, lambda: readers.select_hidden_changed_since(self, version)
+        )
+        return readers.hidden_attributes(type(self), {n for one in told for n in one})
 
 
 class RecordChanges(_Capturing):
@@ -299,65 +286,5 @@ def _default(name: str) -> Any:
     return None if value is NOT_SAID else value() if callable(value) else value
 
 
-def _session_of(instance: Any, session: Any) -> Session:
-    """Return the session to read with: the given, the object's, the application's."""
-    found = session or object_session(instance)
-    if found is None:
-        extension = getattr(type(instance), "__fsa__", None)
-        found = extension.session if extension is not None else None
-    if isinstance(found, scoped_session):
-        found = found()
-    if found is None:
-        raise NoSessionError(
-            f"{type(instance).__name__} object belongs to no session",
-            hint="Pass one, as in versions(session=session).",
-        )
-    dialect = found.get_bind(sa_inspect(type(instance))).dialect.name
-    if dialect != "postgresql":
-        raise UnsupportedDatabaseError(
-            f"{type(instance).__name__} is versioned, but its session uses {dialect}",
-            hint="History needs PostgreSQL 14 or later.",
-        )
-    if instance in found.new and found.autoflush:
-        found.flush()
-    return found
-
-
 def _fresh(statement: Select[Any]) -> Select[Any]:
     return statement.execution_options(populate_existing=True)
-
-
-def _rows(
-    instance: Any, session: Session, statement: Callable[[], Select[Any]]
-) -> list[Any]:
-    try:
-        mapper = {"mapper": sa_inspect(type(instance))}
-        return list(session.execute(statement(), bind_arguments=mapper))
-    except ProgrammingError as error:
-        if sqlstate_of(error) in _UNDEFINED:
-            raise _missing(instance, session) from error
-        raise
-
-
-def _scalars(
-    instance: Any, session: Session, statement: Callable[[], Select[Any]]
-) -> Iterator[Any]:
-    return iter([row[0] for row in _rows(instance, session, statement)])
-
-
-def _missing(instance: Any, session: Session) -> Exception:
-    """Return what to raise when a table's history is not in the database."""
-    name = table_name(declaration(type(instance)).table)
-    bind = session.get_bind(sa_inspect(type(instance)))
-    with bind.engine.connect() as connection:
-        status = core.status(connection)
-    if not status.installed_version:
-        return CoreMissingError(status.package_version)
-    if not status.current:
-        return CoreOlderError(status.installed_version, status.package_version)
-    return VersioningMissingError(
-        f"{type(instance).__name__} is Versioned, but table {name} is not versioned "
-        "in the database",
-        table=name,
-        hint=f"Create its versioning: select chrononaut.create_versioning('{name}').",
-    )

@@ -3,8 +3,7 @@
 Every reader is one statement over the versions view, built here; the mixin executes it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +21,17 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import Query, Session, aliased
 
+from chrononaut_pg._changes import (
+    Blame,
+    Change,
+    attributes,
+    blame_from,
+    changes_from,
+    differing,
+    hidden_attributes,
+)
 from chrononaut_pg._views import history_table
 from chrononaut_pg.declarations import declaration, key_columns
 from chrononaut_pg.exceptions import ChrononautException
@@ -34,57 +43,7 @@ from chrononaut_pg.history import (
     meta_attribute,
 )
 
-
-@dataclass(frozen=True)
-class Change:
-    """One change of one row: an insert, an update, a delete or a truncate.
-
-    *before* and *after* are history objects; *before* is None for an insert, *after*
-    for the end of a row. *changed* is when it happened, *change_info* who did it and
-    why.
-    """
-
-    operation: str
-    changed: datetime
-    change_info: Mapping[str, Any]
-    before: Any
-    after: Any
-    change_id: int
-    transaction_id: int
-
-    @property
-    def fields(self) -> list[str]:
-        """The attributes that changed, hidden ones included, in the model's order."""
-        cls = type(self.before if self.before is not None else self.after)
-        return [
-            name for name in _attributes(cls) if self._value(name) is not None
-        ] + list(self.change_info.get("hidden_cols_changed", ()))
-
-    @property
-    def values(self) -> dict[str, tuple[Any, Any]]:
-        """What changed, as {attribute: (before, after)}, but for hidden attributes."""
-        names = _attributes(
-            type(self.before if self.before is not None else self.after)
-        )
-        return {n: found for n in names if (found := self._value(n)) is not None}
-
-    def _value(self, name: str) -> tuple[Any, Any] | None:
-        old = getattr(self.before, name) if self.before is not None else None
-        new = getattr(self.after, name) if self.after is not None else None
-        return None if _same(old, new) else (old, new)
-
-
-@dataclass(frozen=True)
-class Blame:
-    """Which version last set a column: its number, since when, who and why.
-
-    *changed* and *change_info* are None if the row is older than its history.
-    """
-
-    version: int
-    changed: datetime | None
-    change_info: Mapping[str, Any] | None
-    transaction_id: int | None
+__all__ = ["Blame", "Change", "blame_from", "changes_from", "hidden_attributes"]
 
 
 def select_versions(
@@ -105,6 +64,20 @@ def select_versions(
     return statement.order_by(change_id) if ordered else statement
 
 
+def query_versions(
+    instance: Any,
+    session: Session,
+    before: datetime | None = None,
+    after: datetime | None = None,
+    ordered: bool = True,
+) -> Query[Any]:
+    """Return what `select_versions` selects as a Query of the session."""
+    statement = select_versions(instance, before, after, ordered)
+    query: Query[Any] = session.query(_class(instance)).populate_existing()
+    query = query.filter(*statement._where_criteria)
+    return query.order_by(*statement._order_by_clauses)
+
+
 def select_version_at(instance: Any, at: datetime) -> Select[Any]:
     """Select the version in force at a time, the live row included, if there is one."""
     cls = _class(instance)
@@ -119,7 +92,7 @@ def select_version_at(instance: Any, at: datetime) -> Select[Any]:
         .subquery()
     )
     ended_in = newest.c[_stored(cls, ended)]
-    version = _aliased(cls, newest)
+    version = aliased(cls, newest)
     return select(version).where(or_(ended_in.is_(None), ended_in > moment))
 
 
@@ -142,11 +115,10 @@ def select_has_changed_since(instance: Any, since: datetime) -> Select[Any]:
     found: list[Exists] = []
     for one in declaration(type(instance)).lineage:
         table = history_table(one.model)
+        columns = key_columns(one, one.table)
         wanted = [
             table.columns[column.name] == value
-            for column, value in zip(
-                key_columns(one, one.table), key_of(instance), strict=True
-            )
+            for column, value in zip(columns, _values(instance, columns), strict=True)
         ]
         changed = table.columns["chrononaut:changed"]
         found.append(exists().where(*wanted, changed > aware(since)))
@@ -155,20 +127,27 @@ def select_has_changed_since(instance: Any, since: datetime) -> Select[Any]:
 
 def select_blame(instance: Any) -> Select[Any]:
     """Select for each attribute the version that last set it; see `blame_from`."""
-    cls = _class(instance)
-    names = ("version", "valid_from", "created_change_info", "created_transaction_id")
-    version, since, info, transaction = (meta_attribute(cls, n) for n in names)
+    cls = history_class(type(instance))
+    view = sa_inspect(cls).local_table
+    version, since, info, transaction = (
+        view.columns[_stored(cls, meta_attribute(cls, name))]
+        for name in (
+            *("version", "valid_from"),
+            *("created_change_info", "created_transaction_id"),
+        )
+    )
     window = {"order_by": version}
     first = or_(
         func.lag(version).over(**window).is_(None),
-        meta_attribute(cls, "created_operation") == "I",
+        view.columns[_stored(cls, meta_attribute(cls, "created_operation"))] == "I",
     )
     sets: dict[str, ColumnElement[bool]] = {}
-    for name in _attributes(cls):
-        value = cast(getattr(cls, name), Text)
+    for name in attributes(cls):
+        value = cast(view.columns[_stored(cls, getattr(cls, name))], Text)
         sets[name] = or_(first, value.is_distinct_from(func.lag(value).over(**window)))
-    for column in declaration(type(instance)).all_hidden:
-        name = sa_inspect(type(instance)).get_property_by_column(column).key
+    one = declaration(type(instance))
+    for column in one.hidden_columns:
+        name = one.mapper.get_property_by_column(column).key
         told = info["hidden_cols_changed"].has_key(column.name)
         sets[name] = or_(first, func.coalesce(told, False))
     versions = (
@@ -179,7 +158,7 @@ def select_blame(instance: Any) -> Select[Any]:
             transaction.label("transaction"),
             *(set_.label(f"set_{n}") for n, set_ in enumerate(sets.values())),
         )
-        .where(*_key_is(instance, cls))
+        .where(*_key_is(instance, cls, view))
         .cte("versions")
     )
     parts = [
@@ -201,31 +180,10 @@ def select_blame(instance: Any) -> Select[Any]:
     return select(union_all(*parts).subquery())
 
 
-def blame_from(rows: Iterable[Any]) -> dict[str, Blame]:
-    """Return what rows of `select_blame` say, by attribute."""
-    return {row[0]: Blame(*row[1:]) for row in rows}
-
-
-def changes_from(versions: Iterable[Any], fold: str | None = None) -> Iterator[Change]:
-    """Yield the changes that lie between versions of one object, the oldest first.
-
-    *versions* are what `select_changes` selects. With *fold* "transaction" the changes
-    that one transaction made are one change.
-    """
-    if fold not in (None, "transaction"):
-        raise ChrononautException(
-            f"changes cannot be folded by {fold!r}", hint='Use None or "transaction".'
-        )
-    changes = _changes(versions)
-    return _folded(changes) if fold else changes
-
-
 def key_of(instance: Any) -> tuple[Any, ...]:
     """Return the key of an object as the database knows it, without asking it."""
-    state = sa_inspect(instance)
     one = declaration(type(instance))
-    known = dict(zip(one.mapper.primary_key, state.identity or (), strict=False))
-    return tuple(_key_value(state, c, known) for c in key_columns(one, one.table))
+    return _values(instance, key_columns(one, one.table))
 
 
 def aware(moment: datetime) -> datetime:
@@ -244,97 +202,39 @@ def diff(
     if not isinstance(from_model, History):
         raise ChrononautException("Cannot diff from a non-history model.")
     target = instance if to is None else to
-    cls = _class(instance)
     if not _same_row(instance, from_model) or not _same_row(instance, target):
         raise ChrononautException(
             "You can only diff models with the same primary keys."
         )
     if isinstance(target, History) and target < from_model:
         raise ChrononautException(
-            "Diffs must be chronological. Your from_model is newer than your to."
+            "Diffs must be chronological. Your from_model post-dates your to."
         )
-    found = {}
-    for name in _attributes(cls):
-        old, new = getattr(from_model, name), getattr(target, name)
-        if not _same(old, new):
-            found[name] = (old, new)
+    names = attributes(history_class(type(instance)))
+    found = differing(names, from_model, target)
     return {**found, **{name: (None, getattr(instance, name)) for name in hidden}}
 
 
-def hidden_attributes(instance: Any, columns: Iterable[str]) -> list[str]:
-    """Return the attributes of hidden columns, by the names that history has."""
-    mapper = sa_inspect(type(instance))
-    wanted = set(columns)
-    hidden = declaration(type(instance)).all_hidden
-    return [mapper.get_property_by_column(c).key for c in hidden if c.name in wanted]
-
-
-def _changes(versions: Iterable[Any]) -> Iterator[Change]:
-    previous: Any = None
-    for version in versions:
-        if previous is not None:
-            yield _closing(previous, version)
-        if meta(version, "created_operation") == "I":
-            yield Change(
-                "I",
-                meta(version, "valid_from"),
-                meta(version, "created_change_info"),
-                None,
-                version,
-                meta(version, "created_change_id"),
-                meta(version, "created_transaction_id"),
-            )
-        previous = version
-    if previous is not None and meta(previous, "change_id") is not None:
-        yield _closing(previous, None)
-
-
-def _closing(version: Any, following: Any) -> Change:
-    operation = meta(version, "operation")
-    return Change(
-        operation,
-        meta(version, "changed"),
-        meta(version, "change_info"),
-        version,
-        following if operation == "U" else None,
-        meta(version, "change_id"),
-        meta(version, "transaction_id"),
-    )
-
-
-def _folded(changes: Iterable[Change]) -> Iterator[Change]:
-    group: list[Change] = []
-    for change in changes:
-        if group and change.transaction_id != group[0].transaction_id:
-            yield from _one(group)
-            group = []
-        group.append(change)
-    yield from _one(group)
-
-
-def _one(group: list[Change]) -> Iterator[Change]:
-    """Yield what several changes of one transaction come to, if to anything."""
-    if not group:
-        return
-    first, last = group[0], group[-1]
-    if first.before is None and last.after is None:
-        return
-    operation = "I" if first.before is None else last.operation
-    if first.before is not None and last.after is not None:
-        operation = "U"
-    yield Change(
-        operation,
-        last.changed,
-        last.change_info,
-        first.before,
-        last.after,
-        last.change_id,
-        last.transaction_id,
+def select_hidden_changed_since(instance: Any, version: Any) -> Select[Any]:
+    """Select lists of hidden columns that changed since a version, one per change."""
+    cls = _class(instance)
+    told = meta_attribute(cls, "change_info")["hidden_cols_changed"]
+    since = meta(version, "change_id")
+    return select(told).where(
+        *_key_is(instance, cls),
+        told.is_not(None),
+        literal(since is not None),
+        meta_attribute(cls, "change_id") >= since,
     )
 
 
 def _class(instance: Any) -> type[Any]:
-    return history_class(type(instance))
+    """Return the history class of all that the row ever was.
+
+    Of single-table inheritance that is the topmost: each row finds its own class.
+    """
+    found: type[Any] = sa_inspect(history_class(type(instance))).base_mapper.class_
+    return found
 
 
 def _of(instance: Any) -> Select[Any]:
@@ -342,11 +242,24 @@ def _of(instance: Any) -> Select[Any]:
     return select(cls).where(*_key_is(instance, cls))
 
 
-def _key_is(instance: Any, cls: type[Any]) -> list[ColumnElement[bool]]:
-    return [
-        getattr(cls, name) == value
-        for name, value in zip(key_names(cls), key_of(instance), strict=True)
-    ]
+def _key_is(
+    instance: Any, cls: type[Any], view: Any = None
+) -> list[ColumnElement[bool]]:
+    """Return the conditions on the key, on attributes or on columns of the view."""
+    attributes_ = [getattr(cls, name) for name in key_names(cls)]
+    keys = (
+        attributes_
+        if view is None
+        else [view.columns[_stored(cls, one)] for one in attributes_]
+    )
+    return [key == value for key, value in zip(keys, key_of(instance), strict=True)]
+
+
+def _values(instance: Any, columns: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the values of key columns as they were when last read or flushed."""
+    state = sa_inspect(instance)
+    known = dict(zip(state.mapper.primary_key, state.identity or (), strict=False))
+    return tuple(_key_value(state, column, known) for column in columns)
 
 
 def _key_value(state: Any, column: Any, known: Mapping[Any, Any]) -> Any:
@@ -355,19 +268,6 @@ def _key_value(state: Any, column: Any, known: Mapping[Any, Any]) -> Any:
         if one in known:
             return known[one]
     return getattr(state.obj(), prop.key)
-
-
-def _attributes(cls: type[Any]) -> list[str]:
-    """Return the attributes of a history class that hold the row's values."""
-    metas = set(cls.__chrononaut_meta_names__.values())
-    mapper = sa_inspect(cls)
-    columns = list(mapper.local_table.columns)
-    found = {
-        columns.index(prop.columns[0]): prop.key
-        for prop in mapper.column_attrs
-        if prop.key not in metas and prop.columns[0] in set(columns)
-    }
-    return [found[position] for position in sorted(found)]
 
 
 def _same_row(instance: Any, other: Any) -> bool:
@@ -381,20 +281,6 @@ def _same_row(instance: Any, other: Any) -> bool:
     return related and key_of(other) == key_of(instance)
 
 
-def _same(old: Any, new: Any) -> bool:
-    if old is new:
-        return True
-    if (old is None) != (new is None):
-        return False
-    return (bool(old == new) and type(old) is type(new)) or (old != old and new != new)
-
-
 def _stored(cls: type[Any], attribute: Any) -> str:
     name: str = sa_inspect(cls).get_property(attribute.key).columns[0].name
     return name
-
-
-def _aliased(cls: type[Any], subquery: Any) -> Any:
-    from sqlalchemy.orm import aliased
-
-    return aliased(cls, subquery)

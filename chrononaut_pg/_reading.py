@@ -1,0 +1,113 @@
+"""How a reader runs: with which session, and what its failure means."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Select
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session, object_session, scoped_session
+
+from chrononaut_pg import core
+from chrononaut_pg.declarations import declaration, table_name
+from chrononaut_pg.exceptions import (
+    ChrononautException,
+    CoreMissingError,
+    CoreOlderError,
+    DriftError,
+    NoSessionError,
+    UnsupportedDatabaseError,
+    VersioningMissingError,
+    sqlstate_of,
+)
+
+_UNDEFINED = ("42P01", "3F000")
+
+_UNDEFINED_COLUMN = "42703"
+
+
+def session_of(instance: Any, session: Any) -> Session:
+    """Return the session to read with: the given, the object's, the application's."""
+    found = session if session is not None else object_session(instance)
+    if found is None:
+        extension = getattr(type(instance), "__fsa__", None)
+        found = extension.session if extension is not None else None
+    if isinstance(found, scoped_session):
+        found = found()
+    if found is None:
+        raise NoSessionError(
+            f"{type(instance).__name__} object belongs to no session",
+            hint="Pass one, as in versions(session=session).",
+        )
+    if not isinstance(found, Session):
+        raise NoSessionError(
+            f"cannot read with a {type(found).__name__}",
+            hint="Pass a Session; execute what the select_... methods return with "
+            "an AsyncSession.",
+        )
+    check_bind(type(instance), found)
+    if instance in found.new and found.autoflush:
+        found.flush()
+    return found
+
+
+def check_bind(model: type[Any], session: Session) -> None:
+    """Raise UnsupportedDatabaseError unless the session reads from PostgreSQL."""
+    dialect = session.get_bind(sa_inspect(model)).dialect.name
+    if dialect != "postgresql":
+        raise UnsupportedDatabaseError(
+            f"{model.__name__} is versioned, but its session uses {dialect}",
+            hint="History needs PostgreSQL 14 or later.",
+        )
+
+
+def rows(
+    instance: Any, session: Session, statement: Callable[[], Select[Any]]
+) -> list[Any]:
+    """Execute the statement of a reader where the object's table is."""
+    try:
+        mapper = {"mapper": sa_inspect(type(instance))}
+        return list(session.execute(statement(), bind_arguments=mapper))
+    except ProgrammingError as error:
+        if sqlstate_of(error) in (*_UNDEFINED, _UNDEFINED_COLUMN):
+            raise _explained(instance, session, error) from error
+        raise
+
+
+def scalars(
+    instance: Any, session: Session, statement: Callable[[], Select[Any]]
+) -> list[Any]:
+    """Execute the statement of a reader; return the first value of each row."""
+    return [row[0] for row in rows(instance, session, statement)]
+
+
+def _explained(
+    instance: Any, session: Session, error: ProgrammingError
+) -> ChrononautException:
+    """Return what to raise when the database lacks a view or a column."""
+    table = declaration(type(instance)).table
+    bind = session.get_bind(sa_inspect(type(instance)))
+    with bind.engine.connect() as connection:
+        status = core.status(connection)
+        oid = core.table_oid(connection, table_name(table))
+        versioned = status.current and oid in core.versioned_oids(connection)
+    if not status.installed_version:
+        return CoreMissingError(status.package_version)
+    if not status.current:
+        return CoreOlderError(status.installed_version, status.package_version)
+    name, model = table_name(table), type(instance).__name__
+    if versioned:
+        return DriftError(
+            f"the history of {name} is not what {model} declares: "
+            f"{str(error.orig).splitlines()[0]}",
+            table=table.name,
+            schema=table.schema,
+            hint=f"Run: select chrononaut.sync_versioning('{name}'); if its history "
+            "is in another schema, name that in __chrononaut_history_schema__.",
+        )
+    return VersioningMissingError(
+        f"{model} is Versioned, but table {name} is not versioned in the database",
+        table=table.name,
+        schema=table.schema,
+        hint=f"Create its versioning: select chrononaut.create_versioning('{name}').",
+    )
