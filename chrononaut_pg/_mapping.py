@@ -72,25 +72,24 @@ class Mapping:
         )
 
     def _options(self, primary_key: list[str]) -> dict[str, Any]:
-        identity = self._mapper.polymorphic_identity
-        if self._base is not None:
-            inherited = self._base.__mapper__.attrs.keys()
-            own = {n: p for n, p in self._properties.items() if n not in inherited}
-            return {
-                "inherits": self._base,
-                "polymorphic_identity": identity,
-                "properties": own,
-            }
         mapped = {id(found) for found in self._properties.values()}
-        options = {
+        options: dict[str, Any] = {
             "properties": self._properties,
             "primary_key": [self._properties[name] for name in primary_key],
             "exclude_properties": [
-                c for c in self._view.columns if id(c) not in mapped
+                column for column in self._view.columns if id(column) not in mapped
             ],
         }
-        classes = self._row_classes()
-        return {**options, **classes} if classes else options
+        if self._base is None:
+            return {**options, **self._row_classes()}
+        inherited = self._base.__mapper__.attrs.keys()
+        own = {n: p for n, p in self._properties.items() if n not in inherited}
+        return {
+            **options,
+            "properties": own,
+            "inherits": self._base,
+            "polymorphic_identity": self._mapper.polymorphic_identity,
+        }
 
     def _row_classes(self) -> dict[str, Any]:
         """Return options that give each row the class that it has in its own table.

@@ -11,8 +11,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Column, MetaData, Table
-from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import BinaryExpression
 
 from chrononaut_pg.exceptions import (
     DeclarationError,
@@ -26,7 +27,8 @@ _SPELLINGS = ("__chrononaut_{}__", "__version_{}__")
 _SCALARS = tuple(
     field.name
     for field in fields(VersioningOptions)
-    if field.name not in ("hidden", "untracked", "history_table", "indexes", "parent")
+    if field.name
+    not in ("hidden", "untracked", "key", "history_table", "indexes", "parent")
 )
 
 
@@ -158,10 +160,20 @@ def declared_tables(metadata: MetaData | None = None) -> dict[Table, VersioningO
 
 
 def key_columns(one: Declaration, table: Table) -> tuple[Column[Any], ...]:
-    """Return the columns of *table* that identify a row."""
-    if table is one.table and (named := _inherited(one.model, "key")):
-        return tuple(_known_column(one.model, one.mapper, n, "key") for n in named)
-    return tuple(table.primary_key.columns)
+    """Return the columns of *table* that identify a row.
+
+    A child's come in the order of its parent's, which may differ from its own.
+    """
+    owner = next((found for found in one.lineage if found.table is table), one)
+    if named := _own(owner.model, "key"):
+        return tuple(_known_column(owner.model, owner.mapper, n, "key") for n in named)
+    own = tuple(table.primary_key.columns)
+    if len(own) < 2 or owner.parent is None or owner.parent.table is table:
+        return own
+    above = key_columns(owner.parent, owner.parent.table)
+    twins = _twins(owner.mapper, owner.parent.mapper)
+    found = tuple(c for key in above for c in own if c in twins.get(key, ()))
+    return found if len(found) == len(own) == len(above) else own
 
 
 def history_schema(one: Declaration) -> str | None:
@@ -193,8 +205,9 @@ def _options(table: Table, models: list[Declaration]) -> VersioningOptions:
         for name in _SCALARS
         if (value := _inherited(owner.model, name)) is not None
     }
-    if "key" in scalars:
-        scalars["key"] = [column.name for column in key_columns(owner, table)]
+    key = key_columns(owner, table)
+    if key != tuple(table.primary_key.columns):
+        scalars["key"] = [column.name for column in key]
     return VersioningOptions(
         hidden=_names({c for one in models for c in one.hidden}, table),
         untracked=_names({c for one in models for c in one.untracked}, table),
@@ -205,8 +218,23 @@ def _options(table: Table, models: list[Declaration]) -> VersioningOptions:
     )
 
 
+def _twins(child: Mapper[Any], parent: Mapper[Any]) -> dict[Any, set[Any]]:
+    """Return for each column those that joined inheritance makes equal to it."""
+    twins: dict[Any, set[Any]] = {}
+    mapper: Mapper[Any] | None = child
+    while mapper is not None and mapper is not parent:
+        condition = mapper.inherit_condition
+        for part in visitors.iterate(condition) if condition is not None else ():
+            if isinstance(part, BinaryExpression):
+                pair: set[Any] = {part.left, part.right}
+                group = pair.union(*(twins.get(column, ()) for column in pair))
+                twins.update(dict.fromkeys(group, group))
+        mapper = mapper.inherits
+    return twins
+
+
 def _check_key(one: Declaration) -> None:
-    if not one.table.primary_key.columns and not _inherited(one.model, "key"):
+    if not one.table.primary_key.columns and not _own(one.model, "key"):
         raise DeclarationError(
             f"{one.model.__name__} has no primary key in table {one.table.name}",
             hint="Give the table one, or set __chrononaut_key__ to unique columns.",
@@ -341,7 +369,7 @@ def _own(model: type[Any], option: str) -> Any:
 def _unmapped(model: type[Any]) -> Iterator[type[Any]]:
     """Yield the model and those of its bases that are no models."""
     for base in model.__mro__:
-        if base is model or sa_inspect(base, raiseerr=False) is None:
+        if base is model or "__mapper__" not in vars(base):
             yield base
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Select, event
+from sqlalchemy import DateTime, Select, Table, event
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import (
@@ -269,12 +269,21 @@ def append_change_info(*instances: Any, **extra: Any) -> Iterator[None]:
 
 @event.listens_for(Versioned, "after_mapper_constructed", propagate=True)
 def _declare(mapper: Mapper[Any], model: type[Any]) -> None:
-    ddl.follow(declare(model, mapper).table)
+    if not _is_union(model, mapper):
+        ddl.follow(declare(model, mapper).table)
 
 
 @event.listens_for(RecordChanges, "after_mapper_constructed", propagate=True)
 def _declare_recording(mapper: Mapper[Any], model: type[Any]) -> None:
     ddl.record_changes(mapper.local_table)
+
+
+def _is_union(model: type[Any], mapper: Mapper[Any]) -> bool:
+    """Whether a class only unites the tables of its concrete children."""
+    from sqlalchemy.ext.declarative import AbstractConcreteBase
+
+    union = not isinstance(mapper.local_table, Table)
+    return union and issubclass(model, AbstractConcreteBase)
 
 
 def _default(name: str) -> Any:
