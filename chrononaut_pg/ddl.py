@@ -1,35 +1,41 @@
 """Versioning that comes and goes with `create_all` and `drop_all`.
 
-The mixin registers each versioned table's MetaData here; `Table.create` and
-`Table.drop` work, too. The core is installed on the way if the database has none.
+The mixins register each table's MetaData here; `Table.create` and `Table.drop` work,
+too. The core is installed on the way if the database has none.
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, event
-from sqlalchemy import inspect as sa_inspect
 
 from chrononaut_pg import core
 from chrononaut_pg.declarations import declared_tables, table_name
-from chrononaut_pg.exceptions import UnsupportedDatabaseError
+from chrononaut_pg.exceptions import (
+    CoreOlderError,
+    NotPermittedError,
+    UnsupportedDatabaseError,
+    sqlstate_of,
+)
 from chrononaut_pg.options import VersioningOptions
+
+_RECORDING = "chrononaut_recording"
+
+_DENIED = "42501"
 
 
 def follow(table: Table) -> None:
     """Create and drop the table's versioning together with the table."""
-    metadata = table.metadata
-    if not event.contains(metadata, "after_create", _after_create_all):
-        event.listen(metadata, "after_create", _after_create_all)
-        event.listen(metadata, "before_drop", _before_drop_all)
-    if not event.contains(table, "after_create", _after_create):
-        event.listen(table, "after_create", _after_create)
-        event.listen(table, "before_drop", _before_drop)
+    _listen(table.metadata, _after_create_all, _before_drop_all)
+    _listen(table, _after_create, _before_drop)
 
 
-def record_changes(table: Any) -> None:
+def record_changes(table: Table) -> None:
     """Have a table's rows keep their last change info once the table is created."""
-    if not event.contains(table, "after_create", _after_create_recording):
-        event.listen(table, "after_create", _after_create_recording)
+    if {"change_info", "changed"} <= {column.name for column in table.columns}:
+        table.metadata.info.setdefault(_RECORDING, {})[table] = None
+        follow(table)
 
 
 def create_all_versioning(connection: Connection, metadata: MetaData) -> None:
@@ -39,52 +45,83 @@ def create_all_versioning(connection: Connection, metadata: MetaData) -> None:
             create_all_versioning(connection, Base.metadata)
 
     Tables that are versioned already are left as they are. Installs the core if the
-    database has none.
+    database has none. Raises CoreOlderError if it has an older one.
     """
-    _version(connection, declared_tables(metadata))
+    _version(connection, metadata, metadata.tables.values())
 
 
-def _after_create_all(metadata: MetaData, connection: Connection, **_: Any) -> None:
-    _version(connection, declared_tables(metadata))
+def _listen(target: Any, created: Any, dropped: Any) -> None:
+    if not event.contains(target, "after_create", created):
+        event.listen(target, "after_create", created)
+        event.listen(target, "before_drop", dropped)
+
+
+def _after_create_all(
+    metadata: MetaData, connection: Connection, _ddl_runner: Any = None, **_: Any
+) -> None:
+    """Version what was asked for, whether it was created now or long ago."""
+    asked = getattr(_ddl_runner, "tables", None)
+    _version(connection, metadata, metadata.tables.values() if asked is None else asked)
 
 
 def _before_drop_all(
     metadata: MetaData, connection: Connection, tables: Any = (), **_: Any
 ) -> None:
-    wanted = [t for t in declared_tables(metadata) if tables is None or t in tables]
-    _unversion(connection, wanted)
+    _unversion(connection, metadata, tables)
 
 
 def _after_create(
     table: Table, connection: Connection, _is_metadata_operation: bool = False, **_: Any
 ) -> None:
     if not _is_metadata_operation:
-        _version(connection, {table: declared_tables(table.metadata)[table]})
-
-
-def _after_create_recording(table: Table, connection: Connection, **_: Any) -> None:
-    _prepare(connection, table)
-    core.record_changes(connection, table_name(table))
+        _version(connection, table.metadata, [table])
 
 
 def _before_drop(
     table: Table, connection: Connection, _is_metadata_operation: bool = False, **_: Any
 ) -> None:
     if not _is_metadata_operation:
-        _unversion(connection, [table])
+        _unversion(connection, table.metadata, [table])
 
 
-def _version(connection: Connection, declared: dict[Table, VersioningOptions]) -> None:
-    if not declared:
+def _version(
+    connection: Connection, metadata: MetaData, tables: Iterable[Table]
+) -> None:
+    """Version those of the tables that models declare, as far as they exist."""
+    asked = set(tables)
+    wanted = {t: o for t, o in declared_tables(metadata).items() if t in asked}
+    recording = [t for t in metadata.info.get(_RECORDING, ()) if t in asked]
+    if not wanted and not recording:
         return
-    _prepare(connection, next(iter(declared)))
+    _prepare(connection, next(iter((*wanted, *recording))))
     done = core.versioned_oids(connection)
-    inspector = sa_inspect(connection)
-    for table, options in declared.items():
-        if inspector.has_table(table.name, schema=table.schema):
-            name = table_name(table)
-            if core.table_oid(connection, name) not in done:
-                core.create_versioning(connection, name, options)
+    for table, options in wanted.items():
+        name = _target(connection, table)
+        oid = core.table_oid(connection, name)
+        if oid is not None and oid not in done:
+            core.create_versioning(connection, name, _translated(connection, options))
+    for table in recording:
+        name = _target(connection, table)
+        if core.table_oid(connection, name) is not None:
+            core.record_changes(connection, name)
+
+
+def _unversion(
+    connection: Connection, metadata: MetaData, tables: Iterable[Table] | None
+) -> None:
+    """Drop the versioning and history of the tables, children first."""
+    declared = declared_tables(metadata)
+    asked = set(declared if tables is None else tables)
+    wanted = [table for table in reversed(declared) if table in asked]
+    if connection.dialect.name != "postgresql" or not wanted:
+        return
+    if not _is_ready(connection):
+        return
+    done = core.versioned_oids(connection)
+    for table in wanted:
+        name = _target(connection, table)
+        if core.table_oid(connection, name) in done:
+            core.drop_versioning(connection, name, drop_history=True)
 
 
 def _prepare(connection: Connection, table: Table) -> None:
@@ -94,17 +131,45 @@ def _prepare(connection: Connection, table: Table) -> None:
             f"{table.name} is versioned, but bound to {connection.dialect.name}",
             hint="History needs PostgreSQL 14 or later.",
         )
-    if not core.is_current(connection):
-        core.install(connection)
+    if not _is_ready(connection):
+        try:
+            core.install(connection)
+        except Exception as error:
+            if sqlstate_of(error) != _DENIED:
+                raise
+            raise NotPermittedError(
+                "this role may not install the chrononaut core, which the database "
+                "lacks",
+                sqlstate=_DENIED,
+                hint="Let a role that may create schemas run "
+                "`python -m chrononaut_pg install`.",
+            ) from error
 
 
-def _unversion(connection: Connection, tables: list[Table]) -> None:
-    if connection.dialect.name != "postgresql" or not tables:
-        return
-    if not core.is_current(connection):
-        return
-    done = core.versioned_oids(connection)
-    for table in reversed(tables):
-        name = table_name(table)
-        if core.table_oid(connection, name) in done:
-            core.drop_versioning(connection, name, drop_history=True)
+def _is_ready(connection: Connection) -> bool:
+    """Whether the core is there. Raises CoreVersionError if it is another one."""
+    if core.is_current(connection):
+        return True
+    status = core.status(connection)
+    if status.installed_version is not None:
+        raise CoreOlderError(status.installed_version, status.package_version)
+    return False
+
+
+def _target(connection: Connection, table: Table) -> str:
+    """Return a table's name where the connection sees it."""
+    return table_name(table, _schemas(connection))
+
+
+def _translated(
+    connection: Connection, options: VersioningOptions
+) -> VersioningOptions:
+    """Return the options with the parent named as the connection sees it."""
+    for table in declared_tables() if options.parent and _schemas(connection) else ():
+        if table_name(table) == options.parent:
+            return replace(options, parent=_target(connection, table))
+    return options
+
+
+def _schemas(connection: Connection) -> Any:
+    return connection.get_execution_options().get("schema_translate_map")

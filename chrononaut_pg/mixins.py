@@ -275,7 +275,8 @@ def _declare(mapper: Mapper[Any], model: type[Any]) -> None:
 
 @event.listens_for(RecordChanges, "after_mapper_constructed", propagate=True)
 def _declare_recording(mapper: Mapper[Any], model: type[Any]) -> None:
-    ddl.record_changes(mapper.local_table)
+    if isinstance(mapper.local_table, Table):
+        ddl.record_changes(mapper.local_table)
 
 
 def _is_union(model: type[Any], mapper: Mapper[Any]) -> bool:

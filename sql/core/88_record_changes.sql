@@ -10,6 +10,9 @@ create or replace function chrononaut._record_change()
     set search_path = pg_catalog, pg_temp
 as $$
 begin
+    if tg_op = 'UPDATE' and not old operator(pg_catalog.*<>) new then
+        return new;
+    end if;
     new.changed := clock_timestamp();
     new.change_info := chrononaut._for_table(
         chrononaut._compose_change_info(
@@ -33,13 +36,14 @@ as $$
 begin
     perform chrononaut._check_caller(target);
     perform chrononaut._check_columns(target, '{change_info,changed}', 'record_changes');
-    execute format(
-        'create or replace trigger "99_chrononaut_record_insert" before insert on %s '
-            'for each row execute function chrononaut._record_change()', target);
-    execute format(
-        'create or replace trigger "99_chrononaut_record_update" before update on %s '
-            'for each row when (old.* is distinct from new.*) '
-            'execute function chrononaut._record_change()', target);
+    if not exists (
+        select from pg_trigger t
+        where t.tgrelid = target and t.tgname = '99_chrononaut_record'
+            and t.tgfoid = 'chrononaut._record_change'::regproc and t.tgenabled = 'O') then
+        execute format(
+            'create or replace trigger "99_chrononaut_record" before insert or update on %s '
+                'for each row execute function chrononaut._record_change()', target);
+    end if;
 end;
 $$;
 
