@@ -18,7 +18,9 @@ class Migrating:
 
     def __init__(self, connection: Connection, **options: Any) -> None:
         self.connection = connection
-        self.context = MigrationContext.configure(connection, opts=options)
+        # alembic-utils reads these options without asking whether they are there.
+        given = {"include_schemas": False, "include_object": None, "include_name": None}
+        self.context = MigrationContext.configure(connection, opts={**given, **options})
         self.op = Operations(self.context)
 
     def script(self, metadata: Any) -> Any:

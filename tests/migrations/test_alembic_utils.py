@@ -32,10 +32,8 @@ def register() -> None:
 
 @pytest.fixture
 def migrating(connection: Connection) -> Migrating:
-    """Autogenerate with the options that alembic-utils asks for."""
-    return Migrating(
-        connection, include_schemas=True, include_object=None, include_name=None
-    )
+    """Autogenerate that looks at all schemas."""
+    return Migrating(connection, include_schemas=True)
 
 
 def test_neither_drops_what_belongs_to_the_core(migrating: Migrating) -> None:
