@@ -1,22 +1,41 @@
 """The Flask layer: `VersionedSQLAlchemy`, and who is logged in.
 
-The user is resolved once per request, before the view runs, and kept as text with the
-request; a login or logout replaces it. Whatever writes later only reads that text.
+The user is resolved once per request, after its `before_request` functions and before
+its view, and kept as text with the request; a login or logout replaces it. Whatever
+writes later only reads that text.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import flask
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from chrononaut_pg._emission import Provider, listen_to_engine
 from chrononaut_pg.session import listen
 
-_USER = "chrononaut_pg.user_id"
+_KEY = "chrononaut_pg.request"
+"""Where the environment of a request keeps what is known of its user."""
+
+_INNERMOST = "_chrononaut_request"
+"""Where `g` keeps the request that it serves: one `g` may serve several."""
+
+_CACHED = "_login_user"
+"""Where `g` keeps the user of Flask-Login."""
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """What is known of the user of one request."""
+
+    user_id: str | None = None
+    outer: "_Request | None" = None
+    cached: Any = None
+    """The request and the user that `g` held before this request."""
 
 
 class VersionedSQLAlchemy(SQLAlchemy):
@@ -38,7 +57,10 @@ class VersionedSQLAlchemy(SQLAlchemy):
     def init_app(self, app: Flask) -> None:
         """Initialise the application, and record who and why of its requests."""
         super().init_app(app)
-        app.before_request(_remember_user)
+        if not event.contains(self.session, "before_flush", _before_flush):
+            event.listen(self.session, "before_flush", _before_flush)
+        _wrap_preprocessing(app)
+        app.teardown_request(_leave)
         _follow_logins(app)
 
     def _make_engine(self, bind_key: str | None, options: Any, app: Flask) -> Engine:
@@ -67,41 +89,107 @@ def _provider(app: Flask) -> Provider:
 def _user_id() -> str | None:
     if not flask.has_request_context():
         return None
-    found: str | None = flask.request.environ.get(_USER)
-    return found
+    return _resolved().user_id
 
 
 def _remote_addr() -> str | None:
     return flask.request.remote_addr or None if flask.has_request_context() else None
 
 
-def _remember_user() -> None:
-    """Resolve the user of this request, before anything is flushed."""
-    app = flask.current_app
-    environ = flask.request.environ
-    environ.pop(_USER, None)
-    if hasattr(app, "login_manager") and flask.request.endpoint != "static":
-        from flask_login import current_user
+def _before_flush(*_: Any) -> None:
+    """Resolve the user of a write by a `before_request` function, ahead of its SQL."""
+    _user_id()
 
-        environ[_USER] = _id_of(app, current_user._get_current_object())
+
+def _wrap_preprocessing(app: Flask) -> None:
+    """Resolve the user when all `before_request` functions are done.
+
+    Those of blueprints included: a user loader may need what they put on `g`.
+    """
+    preprocess = app.preprocess_request
+
+    def preprocess_request(*arguments: Any) -> Any:
+        _enter()
+        answer = preprocess(*arguments)
+        if answer is None and not (flask.request.endpoint or "").endswith("static"):
+            _resolved()
+        return answer
+
+    app.preprocess_request = preprocess_request  # type: ignore[method-assign]
+
+
+def _enter() -> None:
+    """Keep apart what Flask-Login knows of an enclosing request that shares `g`.
+
+    That is so where an application context is pushed around requests, and where a view
+    sends requests to its own application.
+    """
+    outer = flask.g.get(_INNERMOST)
+    request = _Request(outer=outer, cached=flask.g.get(_CACHED))
+    setattr(flask.g, _INNERMOST, request)
+    if outer is not None:
+        flask.g.pop(_CACHED, None)
+    flask.request.environ.pop(_KEY, None)
+
+
+def _leave(_: BaseException | None) -> None:
+    """Give back to `g` what it held before the request."""
+    request = flask.g.pop(_INNERMOST, None)
+    if request is None:
+        return
+    flask.g.pop(_CACHED, None)
+    if request.outer is not None:
+        setattr(flask.g, _INNERMOST, request.outer)
+    if request.cached is not None:
+        setattr(flask.g, _CACHED, request.cached)
+
+
+def _resolved() -> _Request:
+    """Return the request's user, asking Flask-Login the first time."""
+    environ = flask.request.environ
+    found: _Request | None = environ.get(_KEY)
+    if found is None:
+        found = environ[_KEY] = _Request()  # known while the user is being loaded
+        app = flask.current_app
+        if _loads_users(app):
+            from flask_login import current_user
+
+            found.user_id = _id_of(app, current_user._get_current_object())
+    return found
+
+
+def _loads_users(app: Flask) -> bool:
+    manager = getattr(app, "login_manager", None)
+    loaders = ("_user_callback", "_request_callback")
+    return any(getattr(manager, name, None) is not None for name in loaders)
 
 
 def _follow_logins(app: Flask) -> None:
     """Take note of who logs in and out during a request."""
-    if find_spec("flask_login") is None:
-        return
-    from flask_login import user_logged_in, user_logged_out
 
-    def logged_in(sender: Flask, user: Any, **_: Any) -> None:
+    def take_note(user: Any) -> None:
         if flask.has_request_context():
-            flask.request.environ[_USER] = _id_of(sender, user)
+            known = flask.request.environ.setdefault(_KEY, _Request())
+            known.user_id = _id_of(app, user)
 
-    def logged_out(sender: Flask, user: Any, **_: Any) -> None:
-        if flask.has_request_context():
-            flask.request.environ[_USER] = None
+    def logged_in(_: Any, user: Any, **__: Any) -> None:
+        take_note(user)
 
-    user_logged_in.connect(logged_in, app, weak=False)
-    user_logged_out.connect(logged_out, app, weak=False)
+    def logged_out(_: Any, **__: Any) -> None:
+        take_note(None)
+
+    def identity_changed(_: Any, **__: Any) -> None:
+        take_note(flask.g.get(_CACHED))
+
+    if find_spec("flask_login") is not None:
+        from flask_login import user_logged_in, user_logged_out
+
+        user_logged_in.connect(logged_in, app, weak=False)
+        user_logged_out.connect(logged_out, app, weak=False)
+    if find_spec("flask_principal") is not None:  # Flask-Security: HTTP basic, tokens
+        import flask_principal  # type: ignore[import-untyped]
+
+        flask_principal.identity_changed.connect(identity_changed, app, weak=False)
 
 
 def _id_of(app: Flask, user: Any) -> str | None:

@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy import NullPool
 
 from chrononaut_pg import VersionedSQLAlchemy
+from tests.integrations.sites import Site, make_site
 from tests.servers import Cluster
 
 
@@ -47,3 +48,9 @@ def app(make_app: MakeApp) -> Iterator[Flask]:
 def db_(app: Flask) -> VersionedSQLAlchemy:
     """The extension, initialised for `app`."""
     return VersionedSQLAlchemy(app)
+
+
+@pytest.fixture
+def site(make_app: MakeApp) -> Site:
+    """An application with logins for ann@x.org and bob@x.org, and versioned items."""
+    return make_site(make_app())
