@@ -70,14 +70,14 @@ def current_capture(schema: str | None) -> Capture | None:
 
     *schema* is that of tables that name none.
     """
-    key = (schema, latest())
-    if _CACHE.get("key") != key:
-        _CACHE.update(key=key, capture=Capture(schema))
-    capture: Capture = _CACHE["capture"]
-    return capture or None
+    serial, capture = _CACHE.get(schema, (0, None))
+    if serial != latest():
+        capture = Capture(schema) or None
+        _CACHE[schema] = (latest(), capture)
+    return capture
 
 
-_CACHE: dict[str, Any] = {}
+_CACHE: dict[str | None, tuple[int, Capture | None]] = {}
 
 
 def overrides(model: type[Any]) -> bool:
