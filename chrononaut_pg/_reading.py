@@ -91,7 +91,7 @@ def _explained(
         status = core.status(connection)
         oid = core.table_oid(connection, table_name(table))
         versioned = status.current and oid in core.versioned_oids(connection)
-    if not status.installed_version:
+    if status.installed_version is None:
         return CoreMissingError(status.package_version)
     if not status.current:
         return CoreOlderError(status.installed_version, status.package_version)

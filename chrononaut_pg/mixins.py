@@ -214,6 +214,8 @@ class Versioned(_Capturing):
         return readers.select_blame(self)
 
     def _hidden_changed_since(self, version: Any, session: Session | None) -> list[str]:
+        if meta(version, "change_id") is None:
+            return []
         found = session_of(self, session)
         told = scalars(
             self, found, lambda: readers.select_hidden_changed_since(self, version)

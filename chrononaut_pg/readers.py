@@ -148,7 +148,7 @@ def select_blame(instance: Any) -> Select[Any]:
     one = declaration(type(instance))
     for column in one.hidden_columns:
         name = one.mapper.get_property_by_column(column).key
-        told = info["hidden_cols_changed"].has_key(column.name)
+        told = info["hidden_cols_changed"].has_key(literal(column.name, Text))
         sets[name] = or_(first, func.coalesce(told, False))
     versions = (
         select(
@@ -219,13 +219,8 @@ def select_hidden_changed_since(instance: Any, version: Any) -> Select[Any]:
     """Select lists of hidden columns that changed since a version, one per change."""
     cls = _class(instance)
     told = meta_attribute(cls, "change_info")["hidden_cols_changed"]
-    since = meta(version, "change_id")
-    return select(told).where(
-        *_key_is(instance, cls),
-        told.is_not(None),
-        literal(since is not None),
-        meta_attribute(cls, "change_id") >= since,
-    )
+    since = meta_attribute(cls, "change_id") >= meta(version, "change_id")
+    return select(told).where(*_key_is(instance, cls), told.is_not(None), since)
 
 
 def _class(instance: Any) -> type[Any]:
