@@ -41,6 +41,7 @@ from chrononaut_pg.exceptions import (
 from chrononaut_pg.options import VersioningOptions
 
 if TYPE_CHECKING:
+    from chrononaut_pg.converters import HistoryModelDataConverter
     from chrononaut_pg.ddl import create_all_versioning
     from chrononaut_pg.flask import VersionedSQLAlchemy
     from chrononaut_pg.history import History, history_class
@@ -66,6 +67,7 @@ __all__ = [
     "DriftError",
     "HiddenAttributeError",
     "History",
+    "HistoryModelDataConverter",
     "InvalidChangeInfoError",
     "NameClashError",
     "NoSessionError",
@@ -104,6 +106,7 @@ _LAZY = {
     **dict.fromkeys(("Blame", "Change", "blame_from", "changes_from"), "readers"),
     **dict.fromkeys(("announce", "current_change_info", "listen"), "session"),
     **dict.fromkeys(("History", "history_class"), "history"),
+    "HistoryModelDataConverter": "converters",
     "VersionedSQLAlchemy": "flask",
     "create_all_versioning": "ddl",
 }
