@@ -19,10 +19,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CODE := $(wildcard chrononaut_pg tests examples benchmarks)
 
-.PHONY: help setup demo test bench lint format clean
+.PHONY: help setup demo serve test bench lint format clean
 
 help:
 	@echo 'make demo    the main job, on a server of its own'
+	@echo 'make serve   the sample Flask application, until Ctrl-C'
 	@echo 'make test    the test suite on the default PostgreSQL (ARGS="--pg 15": another)'
 	@echo 'make lint    ruff, mypy and the import contracts'
 	@echo 'make bench   what history costs'
@@ -40,6 +41,9 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py $(ARGS)
+
+serve: $(STAMP)
+	PYTHONPATH=examples $(BIN)/python -m contacts $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)

@@ -6,6 +6,8 @@ plain SQL (`queries/`), and witnesses that owe nothing to chrononaut say whether
 history is complete: a copy of the first balances, pgbench's own journal, and the counts
 that the writers report.
 `--tamper` removes one row of history first, to see that this does not go unnoticed.
+At last a Flask application (`contacts/`) runs on the same server; people, a bulk update
+and a script write to its tables, and its history must name each of them, and why.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from contacts.drive import drive
 from rich.console import Console
 from rich.rule import Rule
 from rich.syntax import Syntax
@@ -227,6 +230,15 @@ def prove(demo: Demo) -> None:
     demo.check("as many changes as the writers reported", recorded == demo.expected)
 
 
+def use_contacts(demo: Demo, server: Server) -> None:
+    """Let people use a Flask application, and ask its history who did what and why."""
+    demo.section("A Flask application: two people, a bulk update and a script")
+    wrong = drive(server, demo.console)
+    for line in wrong:
+        demo.say(line)
+    demo.check("the address book's history names each writer and reason", not wrong)
+
+
 def conclude(demo: Demo) -> int:
     """Print the verdict and return the exit status."""
     demo.section("Verdict")
@@ -260,6 +272,7 @@ def main() -> int:
             demo.section("Somebody tampers with the history")
             demo.execute("tamper", aid=aid)
         prove(demo)
+        use_contacts(demo, server)
         return conclude(demo)
 
 
