@@ -102,10 +102,10 @@ create or replace function chrononaut._as_object(value jsonb)
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    select case jsonb_typeof(value)
+    select case coalesce(jsonb_typeof(value), 'null')
         when 'object' then value
         when 'null' then '{}'
-        else coalesce(jsonb_build_object('value', value), '{}') end
+        else jsonb_build_object('value', value) end
 $$;
 
 comment on function chrononaut._as_object(jsonb) is

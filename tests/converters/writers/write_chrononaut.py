@@ -68,10 +68,18 @@ def commit(actor=None):
 
 
 def write():
-    ann = User(name="Ann", email="ann@example.com", password="one", login_count=1,
-               born=date(1990, 2, 3), seen=datetime(2020, 1, 2, 3, 4, 5, 678, UTC),
-               balance=decimal.Decimal("10.50"), color=Color.RED,
-               settings={"a": [1, None, "it's \"x\""], "b": True}, tags=["x", "y z"])
+    ann = User(
+        name="Ann",
+        email="ann@example.com",
+        password="one",
+        login_count=1,
+        born=date(1990, 2, 3),
+        seen=datetime(2020, 1, 2, 3, 4, 5, 678, UTC),
+        balance=decimal.Decimal("10.50"),
+        color=Color.RED,
+        settings={"a": [1, None, 'it\'s "x"'], "b": True},
+        tags=["x", "y z"],
+    )
     bob = User(name="Bob", email="bob@example.com")
     db.session.add_all([ann, bob])
     commit("root")
@@ -99,24 +107,36 @@ def write():
 
 
 def shown(version):
-    return {"data": version._data, "meta": {
-        **version.chrononaut_meta, "changed": version.chrononaut_meta["changed"].isoformat()}}
+    return {
+        "data": version._data,
+        "meta": {
+            **version.chrononaut_meta,
+            "changed": version.chrononaut_meta["changed"].isoformat(),
+        },
+    }
 
 
 def answers(one):
     versions = one.versions()
     return {
         "versions": [shown(v) for v in versions],
-        "at": [[m, one.version_at(datetime.fromisoformat(m), return_snapshot=True)] for m in moments],
-        "diffs": [sorted(one.diff(a, b)) for a, b in zip(versions, versions[1:], strict=False)],
+        "at": [
+            [m, one.version_at(datetime.fromisoformat(m), return_snapshot=True)]
+            for m in moments
+        ],
+        "diffs": [
+            sorted(one.diff(a, b)) for a, b in zip(versions, versions[1:], strict=False)
+        ],
     }
 
 
 def grow(objects, updates):
     """Write many activity rows at once, as Chrononaut would have them."""
-    db.session.execute("insert into appuser (id, full_name, version) select n, 'name ' || :last, :last "
-                       "from generate_series(1000, 999 + :objects) n",
-                       {"objects": objects, "last": updates - 1})
+    db.session.execute(
+        "insert into appuser (id, full_name, born, version) select n, 'name ' || :last, '1990-02-03', :last "
+        "from generate_series(1000, 999 + :objects) n",
+        {"objects": objects, "last": updates - 1},
+    )
     db.session.execute(
         "insert into chrononaut_activity (table_name, changed, version, key, data, user_info, extra_info) "
         "select 'appuser', '2020-01-01'::timestamptz + (v * :objects + n) * interval '10 ms', v, "
@@ -124,7 +144,8 @@ def grow(objects, updates):
         "'email', null, 'born', '1990-02-03', 'seen', null, 'balance', null, 'settings', null, "
         "'tags', null, 'color', null), '{\"user_id\": \"ann\", \"remote_addr\": null}', '{}' "
         "from generate_series(0, :updates - 1) v, generate_series(1000, 999 + :objects) n",
-        {"objects": objects, "updates": updates})
+        {"objects": objects, "updates": updates},
+    )
     db.session.commit()
 
 
@@ -133,7 +154,9 @@ with app.app_context():
     if step == "write":
         db.create_all()
         ann, acme = write()
-        print(json.dumps({"moments": moments, "ann": answers(ann), "acme": answers(acme)}))
+        print(
+            json.dumps({"moments": moments, "ann": answers(ann), "acme": answers(acme)})
+        )
     elif step == "more":
         ann = User.query.get(1)
         ann.email = "later@example.com"
