@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from chrononaut_pg.ddl import create_all_versioning
     from chrononaut_pg.flask import VersionedSQLAlchemy
     from chrononaut_pg.history import History, history_class
-    from chrononaut_pg.mixins import RecordChanges, Versioned, append_change_info
+    from chrononaut_pg.mixins import Versioned, append_change_info
     from chrononaut_pg.readers import Blame, Change, blame_from, changes_from
+    from chrononaut_pg.recording import RecordChanges
     from chrononaut_pg.session import announce, current_change_info, listen
 
 __version__ = "0.1.0"
@@ -102,11 +103,12 @@ __all__ = [
 ]
 
 _LAZY = {
-    **dict.fromkeys(("RecordChanges", "Versioned", "append_change_info"), "mixins"),
+    **dict.fromkeys(("Versioned", "append_change_info"), "mixins"),
     **dict.fromkeys(("Blame", "Change", "blame_from", "changes_from"), "readers"),
     **dict.fromkeys(("announce", "current_change_info", "listen"), "session"),
     **dict.fromkeys(("History", "history_class"), "history"),
     "HistoryModelDataConverter": "converters",
+    "RecordChanges": "recording",
     "VersionedSQLAlchemy": "flask",
     "create_all_versioning": "ddl",
 }

@@ -8,7 +8,6 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session, object_session, scoped_session
 
-from chrononaut_pg import core
 from chrononaut_pg.declarations import declaration, table_name
 from chrononaut_pg.exceptions import (
     ChrononautException,
@@ -85,6 +84,8 @@ def _explained(
     instance: Any, session: Session, error: ProgrammingError
 ) -> ChrononautException:
     """Return what to raise when the database lacks a view or a column."""
+    from chrononaut_pg import core
+
     table = declaration(type(instance)).table
     bind = session.get_bind(sa_inspect(type(instance)))
     with bind.engine.connect() as connection:

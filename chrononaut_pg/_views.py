@@ -10,7 +10,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, String, Table
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
 from sqlalchemy.sql.base import SchemaEventTarget
 
@@ -22,20 +21,11 @@ from chrononaut_pg.declarations import (
     own_history_name,
 )
 
-META_COLUMNS: dict[str, Any] = {
-    "version": BigInteger,
-    "valid_from": DateTime(timezone=True),
-    "valid_to": DateTime(timezone=True),
-    "operation": String,
-    "changed": DateTime(timezone=True),
-    "change_id": BigInteger,
-    "transaction_id": BigInteger,
-    "change_info": JSONB,
-    "created_change_id": BigInteger,
-    "created_operation": String,
-    "created_transaction_id": BigInteger,
-    "created_change_info": JSONB,
-}
+META_COLUMNS = (
+    *("version", "valid_from", "valid_to", "operation", "changed", "change_id"),
+    *("transaction_id", "change_info", "created_change_id", "created_operation"),
+    *("created_transaction_id", "created_change_info"),
+)
 """The columns of a versions view that are not the table's."""
 
 
@@ -49,8 +39,8 @@ def versions_view(one: Declaration) -> Table:
     columns = view_columns(one)
     stored = meta_names({c.name for table in one.tables for c in table.columns})
     found = _table(one, view_name(one.table))
-    for name, kind in META_COLUMNS.items():
-        _add(found, stored[name], kind)
+    for name in META_COLUMNS:
+        _add(found, stored[name], _meta_type(name))
     for column, name in columns.items():
         _add(found, name, _type(column))
     return found
@@ -87,7 +77,7 @@ def history_table(model: type[Any]) -> Table:
         _add(found, column.name, _type(column))
     stored = meta_names({column.name for column in one.table.columns})
     for meta in _HISTORY_COLUMNS:
-        _add(found, stored[meta], META_COLUMNS[meta], key=f"chrononaut:{meta}")
+        _add(found, stored[meta], _meta_type(meta), key=f"chrononaut:{meta}")
     return found
 
 
@@ -153,3 +143,14 @@ def _add(table: Table, name: str, kind: Any, key: str | None = None) -> None:
 def _type(column: Column[Any]) -> Any:
     kind = column.type
     return kind.copy() if isinstance(kind, SchemaEventTarget) else kind
+
+
+def _meta_type(name: str) -> Any:
+    """Return the type of a meta column; the dialect is imported when first needed."""
+    from sqlalchemy.dialects.postgresql import JSONB
+
+    if name.endswith("change_info"):
+        return JSONB()
+    if name in ("valid_from", "valid_to", "changed"):
+        return DateTime(timezone=True)
+    return String() if name.endswith("operation") else BigInteger()

@@ -1,7 +1,8 @@
 """Versioning that comes and goes with `create_all` and `drop_all`.
 
 The mixins register each table's MetaData here; `Table.create` and `Table.drop` work,
-too. The core is installed on the way if the database has none.
+too. The core is installed on the way if the database has none. `core`, which imports
+the driver, is imported when it is needed: declaring models stays light.
 """
 
 from collections.abc import Iterable
@@ -10,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, event
 
-from chrononaut_pg import core
 from chrononaut_pg.declarations import declared_tables, table_name
 from chrononaut_pg.exceptions import (
     CoreOlderError,
@@ -88,6 +88,8 @@ def _version(
     connection: Connection, metadata: MetaData, tables: Iterable[Table]
 ) -> None:
     """Version those of the tables that models declare, as far as they exist."""
+    from chrononaut_pg import core
+
     asked = set(tables)
     wanted = {t: o for t, o in declared_tables(metadata).items() if t in asked}
     recording = [t for t in metadata.info.get(_RECORDING, ()) if t in asked]
@@ -110,6 +112,8 @@ def _unversion(
     connection: Connection, metadata: MetaData, tables: Iterable[Table] | None
 ) -> None:
     """Drop the versioning and history of the tables, children first."""
+    from chrononaut_pg import core
+
     declared = declared_tables(metadata)
     asked = set(declared if tables is None else tables)
     wanted = [table for table in reversed(declared) if table in asked]
@@ -126,6 +130,8 @@ def _unversion(
 
 def _prepare(connection: Connection, table: Table) -> None:
     """Install the core if need be; raise unless the database can have it."""
+    from chrononaut_pg import core
+
     if connection.dialect.name != "postgresql":
         raise UnsupportedDatabaseError(
             f"{table.name} is versioned, but bound to {connection.dialect.name}",
@@ -148,6 +154,8 @@ def _prepare(connection: Connection, table: Table) -> None:
 
 def _is_ready(connection: Connection) -> bool:
     """Whether the core is there. Raises CoreVersionError if it is another one."""
+    from chrononaut_pg import core
+
     if core.is_current(connection):
         return True
     status = core.status(connection)

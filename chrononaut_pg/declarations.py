@@ -4,6 +4,7 @@
 emission ask here. Nothing is read from a database.
 """
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -187,7 +188,7 @@ def table_name(table: Table, schemas: Mapping[Any, Any] | None = None) -> str:
 
     *schemas* is a `schema_translate_map`.
     """
-    quote = _PREPARER.quote
+    quote = _preparer().quote
     name = quote(table.name)
     schema = (schemas or {}).get(table.schema, table.schema)
     return f"{quote(schema)}.{name}" if schema else name
@@ -272,8 +273,8 @@ def _history_table(owner: Declaration) -> str | None:
     if name is None:
         return None
     schema = _own(owner.model, "history_schema")
-    quoted = _PREPARER.quote(name)
-    return f"{_PREPARER.quote(schema)}.{quoted}" if schema else str(quoted)
+    quoted = _preparer().quote(name)
+    return f"{_preparer().quote(schema)}.{quoted}" if schema else str(quoted)
 
 
 def _named_columns(
@@ -373,10 +374,8 @@ def _unmapped(model: type[Any]) -> Iterator[type[Any]]:
             yield base
 
 
+@functools.cache
 def _preparer() -> Any:
     from sqlalchemy.dialects import postgresql
 
     return postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
-
-
-_PREPARER = _preparer()

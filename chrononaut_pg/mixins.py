@@ -1,4 +1,4 @@
-"""The mixins: `Versioned` for models with a history, `RecordChanges` for a trace.
+"""The mixin `Versioned`, for models with a history.
 
 What they promise follows the documentation of Chrononaut; the work is done by triggers
 in the database, so that writes past the ORM show up as well.
@@ -9,16 +9,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Select, Table, event
+from sqlalchemy import Select, Table, event
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import (
-    Mapped,
     Mapper,
     Session,
-    mapped_column,
 )
-from sqlalchemy.schema import FetchedValue
 
 from chrononaut_pg import ddl, readers
 from chrononaut_pg._reading import rows, scalars, session_of
@@ -30,7 +26,6 @@ from chrononaut_pg.exceptions import (
 )
 from chrononaut_pg.history import History, history_class, meta
 from chrononaut_pg.readers import Blame, Change
-from chrononaut_pg.session import add_extras
 
 _UNDEFINED = ("42P01", "3F000")
 
@@ -43,7 +38,7 @@ class _HistoryMapper:
         return mapper
 
 
-class _Capturing:
+class Capturing:
     """Who and why, as a model may say for itself; see `Versioned`."""
 
     def _capture_change_info(self) -> dict[str, Any]:
@@ -70,7 +65,7 @@ class _Capturing:
         return None
 
 
-class Versioned(_Capturing):
+class Versioned(Capturing):
     """Mixin for models whose rows keep a history::
 
         class User(Versioned, Base):
@@ -223,31 +218,6 @@ class Versioned(_Capturing):
         return readers.hidden_attributes(type(self), {n for one in told for n in one})
 
 
-class RecordChanges(_Capturing):
-    """Mixin for models that keep who changed a row last, and when, on the row itself.
-
-    Adds the columns `change_info` (as in history) and `changed`, which a trigger keeps;
-    `metadata.create_all()` creates it. Source: Chrononaut.
-    """
-
-    __chrononaut_recording__ = ("change_info", "changed")
-
-    change_info: Mapped[dict[str, Any] | None] = mapped_column(
-        JSONB,
-        nullable=True,
-        server_default=FetchedValue(),
-        server_onupdate=FetchedValue(),
-        sort_order=1000,
-    )
-    changed: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True),
-        nullable=True,
-        server_default=FetchedValue(),
-        server_onupdate=FetchedValue(),
-        sort_order=1001,
-    )
-
-
 @contextmanager
 def append_change_info(*instances: Any, **extra: Any) -> Iterator[None]:
     """Add *extra* to the change info of these objects only::
@@ -259,6 +229,8 @@ def append_change_info(*instances: Any, **extra: Any) -> Iterator[None]:
     It stays on the objects until a flush that writes them is committed, so the commit
     may come after the block. Raises NotVersionedError for other objects.
     """
+    from chrononaut_pg.session import add_extras
+
     for instance in instances:
         if not is_declared(type(instance)):
             raise NotVersionedError(
@@ -273,12 +245,6 @@ def append_change_info(*instances: Any, **extra: Any) -> Iterator[None]:
 def _declare(mapper: Mapper[Any], model: type[Any]) -> None:
     if not _is_union(model, mapper):
         ddl.follow(declare(model, mapper).table)
-
-
-@event.listens_for(RecordChanges, "after_mapper_constructed", propagate=True)
-def _declare_recording(mapper: Mapper[Any], model: type[Any]) -> None:
-    if isinstance(mapper.local_table, Table):
-        ddl.record_changes(mapper.local_table)
 
 
 def _is_union(model: type[Any], mapper: Mapper[Any]) -> bool:
