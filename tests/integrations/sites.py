@@ -1,6 +1,6 @@
 """A small application with logins, for tests of who is named.
 
-Its tables are `appuser` (not versioned) and `item` (versioned).
+Its tables are `member` (not versioned) and `item` (versioned).
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Site:
         seen: list[tuple[str, bool]] = []
 
         def note(_: Any, __: Any, statement: str, *___: Any) -> None:
-            if "FROM appuser" in statement:
+            if "FROM member" in statement:
                 seen.append((statement, self.db.session()._flushing))
 
         event.listen(self.db.engine, "before_cursor_execute", note)
@@ -72,7 +72,7 @@ def make_models(db: VersionedSQLAlchemy) -> tuple[Any, Any]:
     """Return the models of users and items."""
 
     class User(UserMixin, db.Model):  # type: ignore[name-defined, misc]
-        __tablename__ = "appuser"
+        __tablename__ = "member"
         id = db.Column(db.Integer, primary_key=True)
         email = db.Column(db.String)
         handle = db.Column(db.String)

@@ -320,3 +320,30 @@ def test_error_handler_writes_as_the_user(site: Site, db: Db) -> None:
     site.client(ANN).get("/nowhere")
 
     assert users_recorded(db) == [ANN]
+
+
+def test_test_client_that_keeps_its_context_still_knows_the_user(
+    site: Site, db: Db
+) -> None:
+    with site.client(ANN) as client:
+        client.post("/add")
+        assert current_user.email == ANN
+        client.post("/logout")
+        client.post("/add")
+        assert current_user.is_anonymous
+
+    assert users_recorded(db) == [ANN, None]
+
+
+def test_pages_that_only_read_leave_no_transaction_row(site: Site, db: Db) -> None:
+    @site.app.get("/read")
+    def read() -> str:
+        return str(site.Item.query.count())
+
+    client = site.client(ANN)
+    before = db.execute("select count(*) from chrononaut.transaction").fetchone()
+    db.rollback()
+    client.get("/read")
+
+    query = "select count(*) from chrononaut.transaction"
+    assert db.execute(query).fetchone() == before

@@ -116,7 +116,7 @@ def test_strict_mode_refuses_before_anything_of_the_flush_is_written(
         with pytest.raises(ChangeInfoRequiredError):
             session.flush()
         session.rollback()
-    found = db.execute("select count(*) from appuser where email ~ 'cleo'").fetchone()
+    found = db.execute("select count(*) from member where email ~ 'cleo'").fetchone()
 
     assert found == (0,)
 
@@ -182,7 +182,7 @@ def test_strict_mode_does_not_concern_unversioned_models(strict: Site) -> None:
         strict.user("cleo@x.org").handle = "cleo"
         session.commit()
         session.execute(update(strict.User).values(handle="all"))
-        session.execute(text("update appuser set handle = 'raw'"))
+        session.execute(text("update member set handle = 'raw'"))
         session.commit()
 
         assert {user.handle for user in strict.User.query} == {"raw"}
