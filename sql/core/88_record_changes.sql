@@ -9,9 +9,20 @@ create or replace function chrononaut._record_change()
     security definer
     set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_new record := new;
 begin
-    if tg_op = 'UPDATE' and not old operator(pg_catalog.*<>) new then
-        return new;
+    if tg_op = 'UPDATE' then
+        -- Before the write new generated columns are still null; only there are they asked for.
+        if tg_nargs > 0 then
+            v_new := jsonb_populate_record(new, (
+                select jsonb_object_agg(a.attname, to_jsonb(old) -> a.attname::text)
+                from pg_attribute a
+                where a.attrelid = tg_relid and a.attgenerated <> '' and not a.attisdropped));
+        end if;
+        if not old operator(pg_catalog.*<>) v_new then
+            return new;
+        end if;
     end if;
     new.changed := clock_timestamp();
     new.change_info := chrononaut._for_table(
@@ -33,16 +44,22 @@ create or replace function chrononaut.record_changes(target regclass)
     set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
+declare
+    v_generated boolean := exists (
+        select from pg_attribute a
+        where a.attrelid = target and a.attgenerated <> '' and not a.attisdropped);
 begin
     perform chrononaut._check_caller(target);
     perform chrononaut._check_columns(target, '{change_info,changed}', 'record_changes');
     if not exists (
         select from pg_trigger t
         where t.tgrelid = target and t.tgname = '99_chrononaut_record'
-            and t.tgfoid = 'chrononaut._record_change'::regproc and t.tgenabled = 'O') then
+            and t.tgfoid = 'chrononaut._record_change'::regproc and t.tgenabled = 'O'
+            and t.tgnargs = v_generated::integer) then
         execute format(
             'create or replace trigger "99_chrononaut_record" before insert or update on %s '
-                'for each row execute function chrononaut._record_change()', target);
+                'for each row execute function chrononaut._record_change(%s)',
+            target, case when v_generated then '''generated''' end);
     end if;
 end;
 $$;

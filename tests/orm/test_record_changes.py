@@ -25,7 +25,9 @@ class Page(RecordChanges, Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str | None]
     settings: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    doubled: Mapped[str | None] = mapped_column(Computed("title || title"))
+    doubled: Mapped[str | None] = mapped_column(
+        Computed("title || title", persisted=True)
+    )
 
 
 class Post(Base, RecordChanges):
