@@ -17,11 +17,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Session, scoped_session
 
-from chrononaut_pg import core
-from chrononaut_pg._resources import sql_folder
+from chrononaut_pg._resources import package_core_version, sql_folder
 from chrononaut_pg.converters._progress import progress_bar
 from chrononaut_pg.declarations import Declaration, declaration, table_name
-from chrononaut_pg.exceptions import translate_errors
+from chrononaut_pg.exceptions import CoreMissingError, translate_errors
 
 SOURCE_FORMATS = ("activity", "history", "continuum", "audit")
 """Chrononaut 0.3 and later, Chrononaut 0.1 and 0.2, Continuum, PostgreSQL-Audit."""
@@ -60,8 +59,8 @@ class HistoryModelDataConverter:
 
     What was converted is never converted again, by whichever converter and session, so
     that one can stop and go on at any time. Only members of the role that owns the core
-    may convert. Raises VersioningMissingError's cause, VH003, if the table is not
-    versioned or there is no old history.
+    may convert. Raises CannotVersionError if the table is not versioned, or if there is
+    no old history.
     """
 
     def __init__(
@@ -194,7 +193,7 @@ class HistoryModelDataConverter:
         """Return the numbers of the sources, the root table's first."""
         if not self._sources:
             connection = session.connection(bind_arguments=self._bind)
-            core.versioned_tables(connection)
+            _check_core(connection)
             _load(connection)
             own, *above = {one.table: one for one in self._one.lineage}.values()
             found = self._register(connection, own, self._source_of(own, self._source))
@@ -250,6 +249,12 @@ class HistoryModelDataConverter:
         }
         own = {old: new for old, new in self._renames.items() if new in one.table.c}
         return {**names, **own}
+
+
+def _check_core(connection: Connection) -> None:
+    found = "select to_regprocedure('chrononaut.core_version()') is not null"
+    if not connection.scalar(text(found)):
+        raise CoreMissingError(package_core_version())
 
 
 def _load(connection: Connection) -> None:

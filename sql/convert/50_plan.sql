@@ -103,7 +103,7 @@ begin
     if not exists (
         select from chrononaut.conversion c
         where c.source_id = s.id and c.change_id > s.converted_to and c.change_id < 0
-            and c.changed > v.created_at - interval '10 s') then
+            and c.changed >= v.created_at) then
         return;
     end if;
     execute format(
@@ -116,7 +116,7 @@ begin
                 'and (h.%5$I = ''I'') = (c.operation = ''I'') '
             'cross join lateral (select abs(extract(epoch from h.%3$I - c.changed)) as gap) g '
             'where c.source_id = $1 and c.change_id > $2 and c.change_id < 0 '
-                'and c.changed > $3 - interval ''10 s'' and not exists ('
+                'and c.changed >= $3 and not exists ('
                     'select from chrononaut.conversion o where o.source_id = $1 '
                     'and o.source_key = c.source_key and o.change_id = h.%2$I)) '
         'update chrononaut.conversion c set change_id = p.change_id, operation = ''L'' '
