@@ -26,7 +26,7 @@ class Kind(Enum):
     WRITE = "write"
     """It may change versioned rows."""
     ROLLBACK = "rollback"
-    """It may bring back what was said at a savepoint."""
+    """It ends a transaction, or brings back what was said at a savepoint."""
     VERB = "verb"
     """It begins or ends something, sets or defines something: nothing to be said."""
 
@@ -74,6 +74,13 @@ _VERBS = frozenset(
         "vacuum",
     ]
 )
+
+_ENDS = frozenset(["abort", "commit", "end", "prepare", "rollback"])
+
+_READS = frozenset(["select", "table", "values"])
+
+_GOES_ON = re.compile(r";\s*\w")
+"""More statements follow, as in `set local x = 1; update ...`."""
 
 _CALL = re.compile(r'([\w$."]+)\s*\(')
 
@@ -213,11 +220,11 @@ def kind_of(compiled: Compiled | None, text: str) -> Kind:
 def kind_of_text(text: str) -> Kind:
     """Return what a textual statement may do."""
     word = first_word(text)
-    if word == "rollback":
+    if word in _ENDS:
         return Kind.ROLLBACK
-    if word in ("", "table", "fetch", "values") or word in _VERBS:
-        return Kind.VERB
-    if word == "select" and not _WRITES.search(text) and not _calls_unknown(text):
+    if word == "" or word in _VERBS:
+        return Kind.WRITE if _GOES_ON.search(text) else Kind.VERB
+    if word in _READS and not _WRITES.search(text) and not _calls_unknown(text):
         return Kind.READ
     return Kind.WRITE
 
