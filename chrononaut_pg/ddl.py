@@ -101,7 +101,9 @@ def _version(
         name = _target(connection, table)
         oid = core.table_oid(connection, name)
         if oid is not None and oid not in done:
-            core.create_versioning(connection, name, _translated(connection, options))
+            core.create_versioning(
+                connection, name, _translated(connection, metadata, options)
+            )
     for table in recording:
         name = _target(connection, table)
         if core.table_oid(connection, name) is not None:
@@ -170,12 +172,13 @@ def _target(connection: Connection, table: Table) -> str:
 
 
 def _translated(
-    connection: Connection, options: VersioningOptions
+    connection: Connection, metadata: MetaData, options: VersioningOptions
 ) -> VersioningOptions:
     """Return the options with the parent named as the connection sees it."""
-    for table in declared_tables() if options.parent and _schemas(connection) else ():
-        if table_name(table) == options.parent:
-            return replace(options, parent=_target(connection, table))
+    if options.parent and _schemas(connection):
+        for table in declared_tables(metadata):
+            if table_name(table) == options.parent:
+                return replace(options, parent=_target(connection, table))
     return options
 
 

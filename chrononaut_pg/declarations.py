@@ -151,12 +151,15 @@ def declared() -> tuple[Declaration, ...]:
 def declared_tables(metadata: MetaData | None = None) -> dict[Table, VersioningOptions]:
     """Return the versioned tables, of one metadata if given, and their options.
 
-    Parents come before their children.
+    Parents come before their children. Raises DeclarationError for a model of that
+    metadata that has no key; without a metadata such models are listed as they are.
     """
     by_table: dict[Table, list[Declaration]] = {}
     for one in sorted(declared(), key=lambda found: len(found.lineage)):
         if metadata is None or one.table.metadata is metadata:
             by_table.setdefault(one.table, []).append(one)
+            if metadata is not None:
+                _check_key(one)
     return {table: _options(table, found) for table, found in by_table.items()}
 
 
@@ -196,8 +199,6 @@ def table_name(table: Table, schemas: Mapping[Any, Any] | None = None) -> str:
 
 def _options(table: Table, models: list[Declaration]) -> VersioningOptions:
     owner = models[0]
-    for one in models:
-        _check_key(one)
     indexes = _names(_named_columns(owner.model, owner.mapper, "indices"), table)
     if _own(owner.model, "disable_indices"):
         indexes = []
