@@ -16,14 +16,13 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BinaryExpression
 
+from chrononaut_pg import _spellings
 from chrononaut_pg.exceptions import (
     DeclarationError,
     NotVersionedError,
     UnknownColumnError,
 )
 from chrononaut_pg.options import VersioningOptions
-
-_SPELLINGS = ("__chrononaut_{}__", "__version_{}__")
 
 _SCALARS = tuple(
     field.name
@@ -169,7 +168,7 @@ def key_columns(one: Declaration, table: Table) -> tuple[Column[Any], ...]:
     A child's come in the order of its parent's, which may differ from its own.
     """
     owner = next((found for found in one.lineage if found.table is table), one)
-    if named := _own(owner.model, "key"):
+    if named := _spellings.own(owner.model, "key"):
         return tuple(_known_column(owner.model, owner.mapper, n, "key") for n in named)
     own = tuple(table.primary_key.columns)
     if len(own) < 2 or owner.parent is None or owner.parent.table is table:
@@ -182,7 +181,7 @@ def key_columns(one: Declaration, table: Table) -> tuple[Column[Any], ...]:
 
 def history_schema(one: Declaration) -> str | None:
     """Return the schema of a model's history, None for that of the connection."""
-    found: str | None = _own(one.model, "history_schema")
+    found: str | None = _spellings.own(one.model, "history_schema")
     return found or one.table.schema
 
 
@@ -200,12 +199,12 @@ def table_name(table: Table, schemas: Mapping[Any, Any] | None = None) -> str:
 def _options(table: Table, models: list[Declaration]) -> VersioningOptions:
     owner = models[0]
     indexes = _names(_named_columns(owner.model, owner.mapper, "indices"), table)
-    if _own(owner.model, "disable_indices"):
+    if _spellings.own(owner.model, "disable_indices"):
         indexes = []
     scalars = {
         name: value
         for name in _SCALARS
-        if (value := _inherited(owner.model, name)) is not None
+        if (value := _spellings.inherited(owner.model, name)) is not None
     }
     key = key_columns(owner, table)
     if key != tuple(table.primary_key.columns):
@@ -236,7 +235,7 @@ def _twins(child: Mapper[Any], parent: Mapper[Any]) -> dict[Any, set[Any]]:
 
 
 def _check_key(one: Declaration) -> None:
-    if not one.table.primary_key.columns and not _own(one.model, "key"):
+    if not one.table.primary_key.columns and not _spellings.own(one.model, "key"):
         raise DeclarationError(
             f"{one.model.__name__} has no primary key in table {one.table.name}",
             hint="Give the table one, or set __chrononaut_key__ to unique columns.",
@@ -256,9 +255,9 @@ def _parent_table(owner: Declaration) -> str | None:
 
 def own_history_name(one: Declaration) -> str | None:
     """Return the name that a model gives its history table, if it does."""
-    for base in _unmapped(one.model):
-        if _spelling(base, "tablename") and _names_table(base, one.model):
-            found: str | None = _value(one.model, base, "tablename")
+    for base in _spellings.unmapped(one.model):
+        if _spellings.spelling(base, "tablename") and _names_table(base, one.model):
+            found: str | None = _spellings.value_of(one.model, base, "tablename")
             return found
     return None
 
@@ -273,7 +272,7 @@ def _history_table(owner: Declaration) -> str | None:
     name = own_history_name(owner)
     if name is None:
         return None
-    schema = _own(owner.model, "history_schema")
+    schema = _spellings.own(owner.model, "history_schema")
     quoted = _preparer().quote(name)
     return f"{_preparer().quote(schema)}.{quoted}" if schema else str(quoted)
 
@@ -295,7 +294,9 @@ def _known_column(
 ) -> Column[Any]:
     column = _column(mapper, name)
     if column is None:
-        spelling = _spelling(model, option) or _SPELLINGS[0].format(option)
+        spelling = _spellings.spelling(model, option) or _spellings.SPELLINGS[0].format(
+            option
+        )
         raise UnknownColumnError(
             f"{model.__name__} has no column {name!r}, named in {spelling}",
             table=mapper.local_table.description,
@@ -312,11 +313,11 @@ def _recording_columns(model: type[Any], mapper: Mapper[Any]) -> Iterator[Column
 
 
 def _column_names(model: type[Any], base: type[Any], option: str) -> tuple[Any, ...]:
-    if _spelling(base, option) is None:
+    if _spellings.spelling(base, option) is None:
         return ()
-    value = _value(model, base, option)
+    value = _spellings.value_of(model, base, option)
     if isinstance(value, str):
-        spelling = _spelling(base, option)
+        spelling = _spellings.spelling(base, option)
         raise DeclarationError(
             f"{base.__name__}.{spelling} is the string {value!r}",
             hint=f"Make it a list: {spelling} = [{value!r}].",
@@ -336,43 +337,6 @@ def _column(mapper: Mapper[Any], name: Any) -> Column[Any] | None:
             column: Column[Any] = one.columns[name]
             return column
     return None
-
-
-def _spelling(base: type[Any], option: str) -> str | None:
-    for form in _SPELLINGS:
-        if form.format(option) in vars(base):
-            return form.format(option)
-    return None
-
-
-def _value(model: type[Any], base: type[Any], option: str) -> Any:
-    """Return what a class says of an option; it may be a declared_attr."""
-    value = vars(base)[_spelling(base, option)]
-    found = getattr(type(value), "__get__", None)
-    return found(value, None, model) if found else value
-
-
-def _inherited(model: type[Any], option: str) -> Any:
-    """Return an option of the model or of the nearest base that has it."""
-    for base in model.__mro__:
-        if _spelling(base, option) is not None:
-            return _value(model, base, option)
-    return None
-
-
-def _own(model: type[Any], option: str) -> Any:
-    """Return an option of the model or its mixins, but of no other mapped class."""
-    for base in _unmapped(model):
-        if _spelling(base, option) is not None:
-            return _value(model, base, option)
-    return None
-
-
-def _unmapped(model: type[Any]) -> Iterator[type[Any]]:
-    """Yield the model and those of its bases that are no models."""
-    for base in model.__mro__:
-        if base is model or "__mapper__" not in vars(base):
-            yield base
 
 
 @functools.cache
