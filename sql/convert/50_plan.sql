@@ -72,6 +72,9 @@ begin
     select r.* into strict v from chrononaut.versioning r where r.id = s.versioning_id;
     execute chrononaut._plan_statement(s, v) using since;
     get diagnostics v_count = row_count;
+    if v_count > 10000 then
+        analyze chrononaut.conversion;
+    end if;
     if v_count > 0 then
         execute format(
             'insert into chrononaut.conversion_problem '

@@ -1,6 +1,6 @@
 -- Converting: planned rows become history, some at a time.
 --
--- A chunk is one statement per kind of row. Only where a value does not fit are values
+-- A chunk is one statement per kind of row. Only near a value that does not fit are values
 -- tried one by one. Safe to replay.
 
 create or replace function chrononaut._conversion_columns(
@@ -173,6 +173,84 @@ comment on function chrononaut._note_misfits(
     'The report of values that are none of their column''s type.';
 
 
+create or replace function chrononaut._insert_range(
+    s chrononaut.conversion_source,
+    v chrononaut.versioning,
+    low bigint,
+    high bigint,
+    careful boolean)
+    returns boolean
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_begins boolean;
+begin
+    foreach v_begins in array array[false, true] loop
+        execute chrononaut._insert_converted(s, v, v_begins, careful) using s.id, low, high;
+    end loop;
+    return true;
+exception when data_exception then
+    return false;
+end;
+$$;
+
+comment on function chrononaut._insert_range(
+    chrononaut.conversion_source, chrononaut.versioning, bigint, bigint, boolean) is
+    'Inserts what planned rows between two changes ended and began; false if a value does not fit.';
+
+
+create or replace function chrononaut._convert_range(
+    s chrononaut.conversion_source,
+    v chrononaut.versioning,
+    low bigint,
+    high bigint)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_bounds bigint[];
+    v_bound bigint;
+    v_count bigint;
+begin
+    if chrononaut._insert_range(s, v, low, high, false) then
+        return;
+    end if;
+    select array_agg(p.bound order by p.bound), sum(p.rows) into v_bounds, v_count
+    from (
+        select max(n.change_id) as bound, count(*) as rows
+        from (
+            select c.change_id, ntile(10) over (order by c.change_id) as part
+            from chrononaut.conversion c
+            where c.source_id = s.id and c.change_id > low and c.change_id <= high
+        ) n
+        group by n.part
+    ) p;
+    if v_count <= 100 then
+        execute chrononaut._note_misfits(s, v) using s.id, low, high;
+        if not chrononaut._insert_range(s, v, low, high, true) then
+            raise exception 'rows of % cannot be converted', s.relation
+                using errcode = 'data_exception',
+                      hint = 'This is a defect; the rows are those of chrononaut.conversion '
+                          || format('with change_id above %s up to %s.', low, high);
+        end if;
+        return;
+    end if;
+    foreach v_bound in array v_bounds loop
+        perform chrononaut._convert_range(s, v, low, v_bound);
+        low := v_bound;
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._convert_range(
+    chrononaut.conversion_source, chrononaut.versioning, bigint, bigint) is
+    'Converts planned rows between two changes; goes to where a value does not fit by tenths.';
+
+
 create or replace function chrononaut._convert_chunk(
     s chrononaut.conversion_source,
     v chrononaut.versioning,
@@ -183,23 +261,10 @@ create or replace function chrononaut._convert_chunk(
     set work_mem = '64MB'
 as $$
 #variable_conflict use_variable
-declare
-    v_begins boolean;
 begin
     execute chrononaut._insert_transactions(s, v) using s.id, s.converted_to, bound;
     execute chrononaut._note_unknown(s, v) using s.id, s.converted_to, bound;
-    begin
-        foreach v_begins in array array[false, true] loop
-            execute chrononaut._insert_converted(s, v, v_begins, false)
-            using s.id, s.converted_to, bound;
-        end loop;
-    exception when data_exception then
-        execute chrononaut._note_misfits(s, v) using s.id, s.converted_to, bound;
-        foreach v_begins in array array[false, true] loop
-            execute chrononaut._insert_converted(s, v, v_begins, true)
-            using s.id, s.converted_to, bound;
-        end loop;
-    end;
+    perform chrononaut._convert_range(s, v, s.converted_to, bound);
     update chrononaut.conversion_source r set converted_to = bound where r.id = s.id;
 end;
 $$;

@@ -3,20 +3,35 @@
 Rows of `chrononaut_activity` are added by hand to what Chrononaut wrote, or spoilt.
 """
 
+import json
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from chrononaut_pg import CannotVersionError, NotPermittedError
+from chrononaut_pg import CannotVersionError, NotPermittedError, Versioned
 from chrononaut_pg.converters import HistoryModelDataConverter, Problem
 from tests.converters.environments import run_writer
 from tests.converters.test_activity import Base, User
 from tests.servers import Cluster, MakeRole
 
 SOURCE = "public.chrononaut_activity"
+
+
+class Priced(DeclarativeBase):
+    """Base of a model with a schema."""
+
+
+class Item(Versioned, Priced):
+    __tablename__ = "item"
+    __table_args__ = {"schema": "app"}  # noqa: RUF012
+
+    shop_id: Mapped[uuid.UUID] = mapped_column("shop", primary_key=True)
+    code: Mapped[str] = mapped_column(primary_key=True)
+    price: Mapped[int | None]
 
 
 @pytest.fixture
@@ -28,16 +43,17 @@ def session(engine: Engine, db_url: str) -> Any:
         yield session
 
 
-def add(session: Session, *rows: tuple[Any, ...]) -> None:
+def add(session: Session, *rows: tuple[Any, ...], table: str = "appuser") -> None:
     """Add activity rows: version, day of January 2019, key, data."""
     for version, day, key, data in rows:
         session.execute(
             text(
                 "insert into chrononaut_activity (table_name, version, changed, key,"
-                " data, user_info) values ('appuser', :version, :changed,"
+                " data, user_info) values (:table, :version, :changed,"
                 ' cast(:key as jsonb), cast(:data as jsonb), \'{"user_id": "x"}\')'
             ),
             {
+                "table": table,
                 "version": version,
                 "changed": datetime(2019, 1, day, tzinfo=UTC),
                 "key": key,
@@ -81,6 +97,31 @@ def test_bad_rows_are_reported_and_the_others_converted(session: Session) -> Non
     assert found[0].lost["data"] == {"name": "no key"}
 
 
+def test_one_bad_value_among_many_costs_only_itself(
+    engine: Engine, db_url: str
+) -> None:
+    run_writer("chrononaut", db_url, "grow", "400", "3")
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.execute(
+            text(
+                'update chrononaut_activity set data = data || \'{"born": "soon"}\''
+                " where version = 1 and key = '{\"id\": 1007}'"
+            )
+        )
+        converter = HistoryModelDataConverter(User)
+        converter.convert_all(session)
+        found = session.execute(
+            text(
+                "select operation, count(*), count(born) from appuser_history"
+                " group by operation"
+            )
+        )
+
+        assert sorted(map(tuple, found)) == [("I", 400, 0), ("U", 800, 799)]
+        assert [p.key for p in converter.problems(session)] == [[1007]]
+
+
 def test_last_state_that_the_row_no_longer_has_is_kept(session: Session) -> None:
     session.execute(text("alter table appuser disable trigger user"))
     session.execute(text("update appuser set full_name = 'by psql' where id = 1"))
@@ -119,6 +160,25 @@ def test_changes_that_both_tools_saw_are_one_version_with_the_old_tools_author(
     assert len(ann.versions()) == before + 1 == len(told["ann"]["versions"]) - 1
     assert [c.change_info["user_id"] for c in ann.changes()] == [
         version["meta"]["user_info"]["user_id"] for version in told["ann"]["versions"]
+    ]
+
+
+def test_composite_keys_in_a_schema_of_their_own(
+    session: Session, engine: Engine
+) -> None:
+    one = uuid.UUID(int=7)
+    key = json.dumps({"shop_id": str(one), "code": "a b"})
+    dear, free = (key.replace("}", f', "price": {p}}}') for p in ("1", "null"))
+    session.execute(text("create schema app"))
+    add(session, (0, 1, key, dear), (1, 2, key, free), table="item")
+    Priced.metadata.create_all(engine)
+    session.add(Item(shop_id=one, code="a b", price=None))
+    session.commit()
+    HistoryModelDataConverter(Item).convert_all(session)
+
+    found = session.get_one(Item, (one, "a b")).versions()
+    assert [(v.shop_id, v.code, v.price, v.version) for v in found] == [
+        (one, "a b", 1, 0)
     ]
 
 
