@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from sqlalchemy.orm import configure_mappers
+
 from chrononaut_pg.declarations import Declaration, declared, latest
 
 HOOKS = (
@@ -88,6 +90,7 @@ def overrides(model: type[Any]) -> bool:
 def captured(one: Declaration, sample: Any | None) -> dict[str, Any]:
     """Return what a model says of who and why; *sample* stands for all its objects."""
     if sample is None:
+        configure_mappers()  # else attributes of the new object cannot be read
         sample = one.mapper.class_manager.new_instance()
     found = sample._capture_change_info() or {}
     said = {name: value for name, value in found.items() if value not in ({}, [])}

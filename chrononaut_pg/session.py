@@ -189,6 +189,7 @@ def _lacks_extra(listener: Listener, instance: Any) -> bool:
 
 
 def _after_flush(session: Session, flush_context: Any) -> None:
+    FLUSHING.set(None)
     samples = SAMPLES.get() or {}
     if not samples and not _WITH_EXTRAS:
         return
@@ -207,7 +208,7 @@ def _after_flush(session: Session, flush_context: Any) -> None:
             {
                 "target": table,
                 "keys": json.dumps(keys, default=str),
-                "extras": to_json(extra_values),  # type: ignore[arg-type]
+                "extras": to_json(extra_values),
             },
         )
     SAMPLES.set(None)
@@ -234,6 +235,7 @@ def _after_commit(session: Session) -> None:
 
 
 def _after_soft_rollback(session: Session, previous: Any) -> None:
+    FLUSHING.set(None)
     SAMPLES.set(None)
     if previous.parent is None:
         session.info.pop(_WRITTEN, None)
@@ -273,7 +275,9 @@ def _key_value(state: InstanceState[Any], column: Any, known: Mapping[Any, Any])
 def _listener(target: Any, instance: Any = None) -> Listener | None:
     """Return the listener of the engine that a session uses for an object."""
     bind = target
-    if isinstance(bind, AsyncSession | async_scoped_session):
+    if isinstance(bind, async_scoped_session):
+        bind = bind()
+    if isinstance(bind, AsyncSession):
         bind = bind.sync_session
     if isinstance(bind, Session | scoped_session):
         mapper = sa_inspect(type(instance)) if instance is not None else None

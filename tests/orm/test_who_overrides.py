@@ -1,0 +1,118 @@
+"""The override points of the mixin: models that say for themselves who and why."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+import chrononaut_pg
+from chrononaut_pg import Versioned, append_change_info, change_info, rationale
+from tests.servers import Db
+
+
+@pytest.fixture
+def own(engine: Engine) -> SimpleNamespace:
+    """Models that override, beside one that does not."""
+
+    class Base(DeclarativeBase):
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class ByClass(Versioned, Base):
+        __tablename__ = "by_class"
+
+        @classmethod
+        def _fetch_current_user_id(cls) -> str:
+            return cls.__name__
+
+    class ByStatic(Versioned, Base):
+        __tablename__ = "by_static"
+
+        @staticmethod
+        def _fetch_remote_addr() -> str:
+            return "10.0.0.9"
+
+    class ByObject(Versioned, Base):
+        __tablename__ = "by_object"
+        name: Mapped[str]
+
+        def _get_custom_change_info(self) -> dict[str, Any]:
+            return {"name": self.name}
+
+    class Whole(Versioned, Base):
+        __tablename__ = "whole"
+
+        def _capture_change_info(self) -> dict[str, Any]:
+            return {**super()._capture_change_info(), "user_id": "system"}
+
+    class Usual(Versioned, Base):
+        __tablename__ = "usual"
+
+    Base.metadata.create_all(engine)
+    chrononaut_pg.listen(engine)
+    found = (ByClass, ByStatic, ByObject, Whole, Usual)
+    return SimpleNamespace(**{one.__name__: one for one in found})
+
+
+def told(db: Db, table: str) -> list[Any]:
+    """Return the change info of all changes of a table."""
+    rows = db.execute(
+        f"select change_info from {table}_history order by change_id"
+    ).fetchall()
+    db.commit()
+    return [info for (info,) in rows]
+
+
+def test_each_model_speaks_for_its_own_table_only(
+    engine: Engine, own: SimpleNamespace, db: Db
+) -> None:
+    with Session(engine) as session, change_info(user_id="ann"):
+        session.add_all([own.ByClass(id=1), own.ByStatic(id=1)])
+        session.add_all([own.Whole(id=1), own.Usual(id=1)])
+        session.commit()
+
+    ann = {"user_id": "ann", "remote_addr": None}
+    assert [told(db, name) for name in ("by_class", "by_static", "whole", "usual")] == [
+        [{**ann, "user_id": "ByClass"}],
+        [{**ann, "remote_addr": "10.0.0.9"}],
+        [{**ann, "user_id": "system"}],
+        [ann],
+    ]
+
+
+@pytest.mark.parametrize("textually", [False, True])
+def test_statements_without_objects_ask_the_model_too(
+    engine: Engine, own: SimpleNamespace, db: Db, textually: bool
+) -> None:
+    statement = "insert into by_class values (1)"
+    with Session(engine) as session:
+        session.execute(
+            text(statement) if textually else insert(own.ByClass).values(id=1)
+        )
+        session.commit()
+
+    assert [info["user_id"] for info in told(db, "by_class")] == ["ByClass"]
+
+
+def test_method_that_looks_at_its_object_speaks_for_each_object(
+    engine: Engine, own: SimpleNamespace, db: Db
+) -> None:
+    with Session(engine) as session, change_info(user_id="ann"), rationale("why"):
+        objects = [own.ByObject(id=number, name=f"n{number}") for number in range(3)]
+        session.add_all([*objects, own.Usual(id=1)])
+        session.flush()
+        with append_change_info(objects[1], more=1):
+            objects[1].name = "new"
+        session.commit()
+
+    extras = [info["extra"] for info in told(db, "by_object")]
+    assert (extras, told(db, "usual")[0]["extra"]) == (
+        [
+            {"name": "n0", "rationale": "why"},
+            {"name": "n1", "rationale": "why"},
+            {"name": "n2", "rationale": "why"},
+            {"name": "new", "more": 1, "rationale": "why"},
+        ],
+        {"rationale": "why"},
+    )
