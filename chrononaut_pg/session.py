@@ -85,8 +85,8 @@ def listen(
 def current_change_info(session: Any = None) -> dict[str, Any]:
     """Return who and why as a write made now would say it; empty if nothing is said.
 
-    With a session, or an engine, its providers are asked, too. Use it to hand the change
-    info of a request to a job; the worker calls `restore_change_info`.
+    With a session, or an engine, its providers are asked, too. Use it to hand the
+    change info of a request to a job; the worker calls `restore_change_info`.
     """
     listener = _listener(session) if session is not None else None
     if listener is None:
