@@ -54,7 +54,7 @@ def _writes(compiled: Any, text: str, table: Table) -> bool:
 def _tables_written(statement: Any) -> Iterator[Any]:
     for part in visitors.iterate(statement):
         if isinstance(part, UpdateBase):
-            written = part.table  # type: ignore[attr-defined]
+            written = part.table
             yield getattr(written, "element", written)
 
 
