@@ -22,6 +22,8 @@ from chrononaut_pg.converters._progress import progress_bar
 from chrononaut_pg.declarations import Declaration, declaration, table_name
 from chrononaut_pg.exceptions import CoreMissingError, translate_errors
 
+AnySession = Session | scoped_session[Any]
+
 SOURCE_FORMATS = ("activity", "history", "continuum", "audit")
 """Chrononaut 0.3 and later, Chrononaut 0.1 and 0.2, Continuum, PostgreSQL-Audit."""
 
@@ -88,7 +90,7 @@ class HistoryModelDataConverter:
         self._sources: list[int] = []
         self._finished: set[int] = set()
 
-    def convert(self, session: Session, limit: int = 10000) -> int:
+    def convert(self, session: AnySession, limit: int = 10000) -> int:
         """Convert at most *limit* rows of the old history, and commit.
 
         Returns how many rows were converted, 0 when none is left::
@@ -99,7 +101,7 @@ class HistoryModelDataConverter:
         return self._convert(session, limit, None)
 
     def convert_all(
-        self, session: Session, limit: int = 100000, progress: bool | None = None
+        self, session: AnySession, limit: int = 100000, progress: bool | None = None
     ) -> int:
         """Convert everything, *limit* rows per transaction; return the number of rows.
 
@@ -109,7 +111,7 @@ class HistoryModelDataConverter:
             return self._run(session, limit, None, advance)
 
     def update(
-        self, session: Session, update_from: datetime | str | None = None
+        self, session: AnySession, update_from: datetime | str | None = None
     ) -> int:
         """Convert what the old tool has recorded since; return the number of rows.
 
@@ -123,7 +125,7 @@ class HistoryModelDataConverter:
             update_from = update_from.replace(tzinfo=UTC)
         return self._run(session, 100000, update_from, lambda done, left: None)
 
-    def problems(self, session: Session) -> list[Problem]:
+    def problems(self, session: AnySession) -> list[Problem]:
         """Return what could not be converted as it stood, the oldest report first."""
         with _committed(session) as found:
             rows = found.execute(
@@ -144,7 +146,7 @@ class HistoryModelDataConverter:
 
     def _run(
         self,
-        session: Session,
+        session: AnySession,
         limit: int,
         since: datetime | None,
         advance: Callable[[int, int], None],
@@ -155,7 +157,7 @@ class HistoryModelDataConverter:
             advance(done, self._pending(session))
         return total
 
-    def _convert(self, session: Session, limit: int, since: datetime | None) -> int:
+    def _convert(self, session: AnySession, limit: int, since: datetime | None) -> int:
         for source in self._known(session):
             with _committed(session) as found:
                 done: int = found.scalar(
@@ -172,12 +174,12 @@ class HistoryModelDataConverter:
         self._finished.clear()
         return 0
 
-    def _known(self, session: Session) -> list[int]:
+    def _known(self, session: AnySession) -> list[int]:
         with _committed(session) as found:
             sources = self._prepared(found)
         return [source for source in sources if source not in self._finished]
 
-    def _pending(self, session: Session) -> int:
+    def _pending(self, session: AnySession) -> int:
         with _committed(session) as found:
             left: int = found.scalar(
                 text(
@@ -266,7 +268,7 @@ def _load(connection: Connection) -> None:
 
 
 @contextmanager
-def _committed(session: Session | scoped_session[Session]) -> Iterator[Session]:
+def _committed(session: AnySession) -> Iterator[Session]:
     """Yield the session, and commit; roll back after an error, and translate it."""
     found = session() if isinstance(session, scoped_session) else session
     with translate_errors():

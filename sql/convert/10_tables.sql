@@ -42,6 +42,7 @@ create table if not exists chrononaut.conversion_source (
     versioning_id integer not null references chrononaut.versioning on delete cascade,
     format text not null check (format in ('activity', 'history', 'continuum', 'audit')),
     relation text not null,
+    relid oid not null,
     part text not null default '',
     transactions text not null,
     transaction_base bigint not null,
@@ -59,6 +60,8 @@ comment on column chrononaut.conversion_source.format is
     'activity: Chrononaut 0.3 and later; history: Chrononaut 0.1 and 0.2; continuum: '
     'SQLAlchemy-Continuum; audit: PostgreSQL-Audit.';
 comment on column chrononaut.conversion_source.relation is 'The table read from.';
+comment on column chrononaut.conversion_source.relid is
+    'Its oid, as a number, so that it is known again under another name.';
 comment on column chrononaut.conversion_source.part is
     'The table name whose rows are read, where one source table serves many, else empty.';
 comment on column chrononaut.conversion_source.transactions is

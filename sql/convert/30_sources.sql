@@ -148,6 +148,21 @@ comment on function chrononaut._qualified(regclass) is
     'A relation''s name with its schema, whatever the search path.';
 
 
+create or replace function chrononaut._follow_source(relation regclass)
+    returns void
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    update chrononaut.conversion_source s
+    set relation = chrononaut._qualified(_follow_source.relation)
+    where s.relid = _follow_source.relation
+        and to_regclass(s.relation) is null
+$$;
+
+comment on function chrononaut._follow_source(regclass) is
+    'Knows a source again that was renamed since it was converted.';
+
+
 create or replace function chrononaut.conversion_source(
     target regclass,
     format text default null,
@@ -174,10 +189,11 @@ begin
             pg_catalog.format('no table of another tool holds the history of %s', target),
             'Name it: source=..., and perhaps source_format=...');
     end if;
+    perform chrononaut._follow_source(v_found.relation);
     v_transactions := chrononaut._transactions_of(v_found.relation, v_found.format);
     insert into chrononaut.conversion_source (
-        versioning_id, format, relation, part, transactions, transaction_base, names)
-    values (v.id, v_found.format, chrononaut._qualified(v_found.relation),
+        versioning_id, format, relation, relid, part, transactions, transaction_base, names)
+    values (v.id, v_found.format, chrononaut._qualified(v_found.relation), v_found.relation,
         case v_found.format
             when 'activity' then coalesce(activity_part, v.table_name)
             when 'audit' then coalesce(audit_part, v.table_name) else '' end,
@@ -188,7 +204,8 @@ begin
             (select coalesce(max(s.transaction_base), -4503599627370496) + (1::bigint << 40)
                 from chrononaut.conversion_source s)),
         names)
-    on conflict on constraint conversion_source_once do update set names = excluded.names
+    on conflict on constraint conversion_source_once
+        do update set names = excluded.names, relid = excluded.relid
     returning id into v_id;
     return v_id;
 end;

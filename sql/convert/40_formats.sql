@@ -262,7 +262,7 @@ as $$
             else '' end
     from (
         select case when s.format in ('activity', 'audit') then 'e.id = c.source_no'
-            else string_agg(format('e.%I = %s', n.name, chrononaut._value_expression(n.type,
+            else string_agg(format('e.%s = %s', quote_ident(n.name), chrononaut._value_expression(n.type,
                     format('(c.source_key -> %s)', k.position - 1))), ' and ' order by k.position)
                 || format(' and e.%I = c.source_no',
                     case s.format when 'history' then 'version' else 'transaction_id' end)

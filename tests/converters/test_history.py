@@ -5,9 +5,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, ForeignKey, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    mapped_column,
+    scoped_session,
+    sessionmaker,
+)
 
-from chrononaut_pg import Versioned
+from chrononaut_pg import CannotVersionError, Versioned
 from chrononaut_pg.converters import HistoryModelDataConverter
 
 
@@ -209,3 +216,27 @@ def test_update_converts_what_came_since_and_nothing_twice(session: Session) -> 
     assert converter.update(session) == 0
     ann = session.get_one(User, 1)
     assert [v.change_info["user_id"] for v in ann.versions()] == ["a", "b", None, "z"]
+
+
+def test_source_that_was_renamed_since_is_not_converted_again(session: Session) -> None:
+    HistoryModelDataConverter(User).convert_all(session)
+    session.execute(text("alter table appuser_history_old rename to attic"))
+    session.commit()
+
+    assert HistoryModelDataConverter(User, source="attic").convert_all(session) == 0
+
+
+def test_source_of_another_format_is_refused(session: Session) -> None:
+    converter = HistoryModelDataConverter(
+        User, source="appuser_history_old", source_format="continuum"
+    )
+
+    with pytest.raises(CannotVersionError, match="is not a table of format continuum"):
+        converter.convert_all(session)
+
+
+def test_scoped_session_will_do_as_well(session: Session, engine: Engine) -> None:
+    scoped = scoped_session(sessionmaker(engine))
+
+    assert HistoryModelDataConverter(User).convert_all(scoped) == 4
+    scoped.remove()
