@@ -7,6 +7,7 @@ from psycopg import sql
 
 from benchmarks import bulk, goals, large, single, storage
 from benchmarks.database import Connection, Database
+from benchmarks.orm import compare
 from benchmarks.report import Report
 from benchmarks.samples import Samples
 from benchmarks.tables import (
@@ -95,9 +96,18 @@ def _storage(run: Run) -> None:
                 run.report.results += goals.judge_storage(found)
 
 
+def _orm(run: Run) -> None:
+    run.tell("orm: chrononaut_pg and its peers, each in an environment of its own")
+    with_peers = PEER_ROW in run.contenders
+    found = compare.measure(run.database, 1.0 if run.rounds > 3 else 0.25, with_peers)
+    run.report.samples["orm"] = compare.as_samples(found)
+    run.report.results += compare.judge(found)
+
+
 PARTS: dict[str, Callable[[Run], None]] = {
     "bulk": _bulk,
     "single": _single,
     "storage": _storage,
     "large": _large,
+    "orm": _orm,
 }

@@ -1,0 +1,122 @@
+"""Runs the workload in every tool's environment and holds it against the goals."""
+
+import json
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psycopg
+
+from benchmarks.database import ROOT, Database
+from benchmarks.goals import Result
+from benchmarks.samples import Samples
+
+OURS = "chrononaut_pg"
+
+REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
+    "chrononaut": (
+        "chrononaut==0.4.1",
+        "Flask-SQLAlchemy==2.5.1",
+        "SQLAlchemy==1.4.54",
+        "Flask==2.2.5",
+        "Werkzeug==2.2.3",
+        "python-dateutil",
+        "six",
+        "psycopg2-binary",
+    ),
+    "continuum": (
+        "SQLAlchemy-Continuum>=1.9",
+        "SQLAlchemy>=2,<2.1",
+        "SQLAlchemy-Utils",
+        "psycopg[binary]",
+    ),
+    "audit": (
+        "PostgreSQL-Audit==0.18.0",
+        "SQLAlchemy>=2,<2.1",
+        "SQLAlchemy-Utils",
+        "psycopg[binary]",
+    ),
+}
+
+Seconds = Mapping[str, list[float]]
+
+
+def measure(database: Database, share: float, peers: bool) -> dict[str, Seconds]:
+    """Return the seconds of every tool that runs here, by tool."""
+    found: dict[str, Seconds] = {}
+    for tool in (OURS, *(REQUIREMENTS if peers else ())):
+        try:
+            found[tool] = _run(database, tool, share)
+        except subprocess.CalledProcessError as error:
+            reason = (error.stderr or "").strip().splitlines()[-1:]
+            print(f"{tool} does not run here: {''.join(reason)}", file=sys.stderr)
+    return found
+
+
+def as_samples(found: Mapping[str, Seconds]) -> Samples:
+    """Return all seconds in one table of the report."""
+    samples = Samples()
+    for tool, seconds in found.items():
+        for work, rounds in seconds.items():
+            for value in rounds:
+                samples.add(f"{work}/{tool}", value)
+    return samples
+
+
+def judge(found: Mapping[str, Seconds]) -> Iterator[Result]:
+    """Compare with the same work without history, and with the peers."""
+    ours = found[OURS]
+    for work, goal in (
+        ("insert", 1.6),
+        ("update", 1.6),
+        ("delete", 1.6),
+        ("one object", 1.5),
+    ):
+        ratio = min(ours[f"{work}/versioned"]) / min(ours[f"{work}/bare"])
+        yield Result(f"ORM {work}", "without history", ratio, goal)
+    for peer in ("chrononaut", "continuum"):
+        for work in ("insert", "update", "delete"):
+            if peer in found:
+                theirs = min(found[peer][f"{work}/versioned"])
+                ratio = min(ours[f"{work}/versioned"]) / theirs
+                yield Result(f"ORM {work}", peer, ratio, 0.2)
+    for work in ("versions", "version_at", "diff"):
+        best = [min(f[work]) for t, f in found.items() if t != OURS and work in f]
+        if best:
+            yield Result(work, "best peer", min(ours[work]) / min(best), 0.5)
+
+
+def _run(database: Database, tool: str, share: float) -> Seconds:
+    python = Path(sys.executable) if tool == OURS else _python(tool)
+    name = f"orm_{tool}"
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(f"create database {name}".encode())
+    url = database.url.replace("/bench?", f"/{name}?")
+    url = url.replace("postgresql:", "postgresql+psycopg:")
+    script = str(Path(__file__).with_name("workload.py"))
+    done = subprocess.run(
+        [python, "-W", "ignore", script, tool, url, str(share)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds: Seconds = json.loads(done.stdout)["seconds"]
+    return seconds
+
+
+def _python(tool: str) -> Path:
+    """Return the Python of a tool's own environment, made on first use."""
+    folder = ROOT / f".venv-bench-{tool}"
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        venv.create(folder, clear=True, with_pip=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "-qq", *REQUIREMENTS[tool]],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        (folder / "ready").touch()
+    return python
