@@ -23,7 +23,7 @@ def suppress_versioning(allow_deleting_history: bool = False) -> Iterator[None]:
     if allow_deleting_history:
         raise NotPermittedError(
             "history cannot be deleted: it is append-only",
-            hint="chrononaut.drop_versioning(..., drop_history => true) removes it all.",
+            hint="drop_versioning(..., drop_history => true) removes all of it.",
         )
     with saying(replace(said(), suppressed=True)):
         yield
