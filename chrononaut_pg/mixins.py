@@ -116,11 +116,16 @@ class Versioned(Capturing):
         existed or while it was deleted.
         """
         found = session_of(self, session)
-        versions = scalars(self, found, lambda: self.select_version_at(at))
-        version = versions[0] if versions else None
-        if version is not None and meta(version, "change_id") is None:
+        # What select_version_at asks in SQL is cheaper to ask here.
+        begun = scalars(
+            self, found, lambda: _fresh(readers.select_newest_begun(self, at))
+        )
+        if not begun:
+            return None
+        (version,) = begun
+        if meta(version, "change_id") is None:
             return self
-        return version
+        return version if meta(version, "valid_to") > readers.aware(at) else None
 
     def previous_version(self, session: Session | None = None) -> Any:
         """Return the newest earlier version, None if there is none."""

@@ -81,19 +81,24 @@ def query_versions(
 def select_version_at(instance: Any, at: datetime) -> Select[Any]:
     """Select the version in force at a time, the live row included, if there is one."""
     cls = _class(instance)
-    newest_first = meta_attribute(cls, "change_id").desc().nulls_first()
-    began, ended = (meta_attribute(cls, n) for n in ("valid_from", "valid_to"))
-    moment = aware(at)
-    newest = (
-        _of(instance)
-        .where(or_(began.is_(None), began <= moment))
-        .order_by(newest_first)
-        .limit(1)
-        .subquery()
-    )
+    ended = meta_attribute(cls, "valid_to")
+    newest = select_newest_begun(instance, at).subquery()
     ended_in = newest.c[_stored(cls, ended)]
     version = aliased(cls, newest)
-    return select(version).where(or_(ended_in.is_(None), ended_in > moment))
+    return select(version).where(or_(ended_in.is_(None), ended_in > aware(at)))
+
+
+def select_newest_begun(instance: Any, at: datetime) -> Select[Any]:
+    """Select the newest version that had begun by a time, ended since or not."""
+    cls = _class(instance)
+    newest_first = meta_attribute(cls, "change_id").desc().nulls_first()
+    began = meta_attribute(cls, "valid_from")
+    return (
+        _of(instance)
+        .where(or_(began.is_(None), began <= aware(at)))
+        .order_by(newest_first)
+        .limit(1)
+    )
 
 
 def select_previous_version(instance: Any) -> Select[Any]:
