@@ -27,7 +27,7 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
         "psycopg2-binary",
     ),
     "continuum": (
-        "SQLAlchemy-Continuum>=1.9",
+        "SQLAlchemy-Continuum==2.0.0",
         "SQLAlchemy>=2,<2.1",
         "SQLAlchemy-Utils",
         "psycopg[binary]",
@@ -50,6 +50,9 @@ def measure(database: Database, share: float, peers: bool) -> dict[str, Seconds]
         try:
             found[tool] = _run(database, tool, share)
         except subprocess.CalledProcessError as error:
+            if tool == OURS:
+                print(error.stderr, file=sys.stderr)
+                raise
             reason = (error.stderr or "").strip().splitlines()[-1:]
             print(f"{tool} does not run here: {''.join(reason)}", file=sys.stderr)
     return found
