@@ -42,7 +42,7 @@ from chrononaut_pg.options import VersioningOptions
 
 if TYPE_CHECKING:
     from chrononaut_pg.converters import HistoryModelDataConverter
-    from chrononaut_pg.ddl import create_all_versioning
+    from chrononaut_pg.ddl import create_all_versioning, versioned_table
     from chrononaut_pg.flask import VersionedSQLAlchemy
     from chrononaut_pg.history import History, history_class
     from chrononaut_pg.mixins import Versioned, append_change_info
@@ -100,6 +100,7 @@ __all__ = [
     "rationale",
     "restore_change_info",
     "translate_errors",
+    "versioned_table",
 ]
 
 _LAZY = {
@@ -110,7 +111,7 @@ _LAZY = {
     "HistoryModelDataConverter": "converters",
     "RecordChanges": "recording",
     "VersionedSQLAlchemy": "flask",
-    "create_all_versioning": "ddl",
+    **dict.fromkeys(("create_all_versioning", "versioned_table"), "ddl"),
 }
 """Names that are imported when first asked for, so that the rest stays light."""
 

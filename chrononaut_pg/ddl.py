@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, event
 
-from chrononaut_pg.declarations import declared_tables, table_name
+from chrononaut_pg.declarations import declare_table, declared_tables, table_name
 from chrononaut_pg.exceptions import (
     CoreOlderError,
     NotPermittedError,
@@ -29,6 +29,21 @@ def follow(table: Table) -> None:
     """Create and drop the table's versioning together with the table."""
     _listen(table.metadata, _after_create_all, _before_drop_all)
     _listen(table, _after_create, _before_drop)
+
+
+def versioned_table(table: Table, **options: Any) -> Table:
+    """Version a table that has no model, such as one of a many-to-many relation::
+
+        tags = versioned_table(
+            Table("post_tag", Base.metadata, Column(...), Column(...))
+        )
+
+    *options* are those of VersioningOptions. Returns the table. Raises
+    UnknownColumnError if hidden or untracked name a column that it lacks.
+    """
+    declare_table(table, VersioningOptions(**options))
+    follow(table)
+    return table
 
 
 def record_changes(table: Table) -> None:

@@ -159,7 +159,29 @@ def declared_tables(metadata: MetaData | None = None) -> dict[Table, VersioningO
             by_table.setdefault(one.table, []).append(one)
             if metadata is not None:
                 _check_key(one)
-    return {table: _options(table, found) for table, found in by_table.items()}
+    plain = {
+        table: options
+        for table, options in _PLAIN.items()
+        if table not in by_table and (metadata is None or table.metadata is metadata)
+    }
+    models = {table: _options(table, found) for table, found in by_table.items()}
+    return {**models, **plain}
+
+
+def declare_table(table: Table, options: VersioningOptions) -> None:
+    """Note a table that is versioned without a model of its own."""
+    for name in (*(options.hidden or ()), *(options.untracked or ())):
+        if name not in table.columns:
+            raise UnknownColumnError(
+                f"{table.name} has no column {name!r}",
+                table=table.name,
+                column=name,
+                hint="Check the spelling of hidden and untracked.",
+            )
+    _PLAIN[table] = options
+
+
+_PLAIN: WeakKeyDictionary[Table, VersioningOptions] = WeakKeyDictionary()
 
 
 def key_columns(one: Declaration, table: Table) -> tuple[Column[Any], ...]:

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, text
+from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, text
 from sqlalchemy.orm import registry
 
-from chrononaut_pg import Versioned
+from chrononaut_pg import Versioned, versioned_table
 from tests.migrations.conftest import Migrating
 
 
@@ -224,4 +224,19 @@ def test_joined_inheritance_versions_parents_first(
         "op.create_versioning('manager', parent='person')",
     ]
     bring_up(migrating, metadata)
+    assert migrating.upgrade_code(metadata) == ["pass"]
+
+
+def test_association_table_is_versioned(migrating: Migrating) -> None:
+    metadata = MetaData()
+    pair = Table(
+        "pair",
+        metadata,
+        Column("a", Integer, primary_key=True),
+        Column("b", Integer, primary_key=True),
+    )
+    versioned_table(pair)
+    assert migrating.upgrade_code(metadata)[-1] == "op.create_versioning('pair')"
+    bring_up(migrating, metadata)
+
     assert migrating.upgrade_code(metadata) == ["pass"]
