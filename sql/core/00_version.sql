@@ -16,7 +16,7 @@ create or replace function chrononaut.core_version()
     language sql
     immutable
     parallel safe
-as 'select 2';
+as 'select 3';
 
 comment on function chrononaut.core_version() is
     'The version of the installed core.';

@@ -20,8 +20,8 @@ create table if not exists chrononaut.versioning (
         check (granularity in ('row', 'statement')),
     track_inserts boolean not null default true,
     require_change_info boolean not null default false,
-    lockable boolean not null default false check (not lockable),
-    row_version boolean not null default false check (not row_version),
+    lockable boolean not null default false,
+    row_version boolean not null default false,
     indexes name[] not null default '{}',
     always boolean not null default false,
     on_truncate text not null default 'record'
