@@ -26,6 +26,7 @@ select current_setting('chrononaut.installed_version')::integer = 1 as to_2 \gse
 \ir core/60_views.sql
 \ir core/62_inheritance.sql
 \ir core/65_grants.sql
+\ir core/66_images.sql
 \ir core/67_feed.sql
 \ir core/70_registry.sql
 \ir core/72_names.sql

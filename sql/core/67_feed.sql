@@ -32,11 +32,38 @@ begin
             chrononaut._history_reference(v)));
     execute format('comment on function %s is %L', v_function,
         format('Changes of %I.%I in the shape of recent_changes.', v.schema_name, v.table_name));
+    perform chrononaut._write_images_function(v);
 end;
 $$;
 
 comment on function chrononaut._write_changes_function(chrononaut.versioning) is
     'Replaces the function through which recent_changes reads one history table.';
+
+
+create or replace function chrononaut._drop_stale_images()
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_function text;
+begin
+    for v_function in
+        select format('chrononaut.%I', p.proname)
+        from pg_proc p
+        where p.pronamespace = 'chrononaut'::regnamespace
+            and p.proname ~ '^_images_\d+$'
+            and not exists (
+                select from chrononaut.versioning v where p.proname = '_images_' || v.id)
+    loop
+        execute format('drop function %s(boolean)', v_function);
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._drop_stale_images() is
+    'Drops the functions behind changes_of of histories that are gone.';
 
 
 create or replace function chrononaut._write_feed()
@@ -48,6 +75,7 @@ as $$
 declare
     v_query text;
 begin
+    perform chrononaut._drop_stale_images();
     select string_agg(format('select c.* from chrononaut._changes_%s() c', v.id),
         ' union all ' order by v.id)
     into v_query

@@ -90,10 +90,18 @@ as $$
                 and p.prosecdef
                 and p.proconfig = '{"search_path=pg_catalog, pg_temp"}'
                 and not has_function_privilege('public', p.oid, 'execute'))
+    union all
+    select 'the function behind changes_of is not the generated one'
+    where exists (select from pg_class c where c.oid = v.history_relid)
+        and not exists (select from chrononaut._drift(v))
+        and not exists (
+            select from pg_proc p
+            where p.oid = to_regproc(format('chrononaut._images_%s', v.id))
+                and p.prosrc = chrononaut._images_body(v))
 $$;
 
 comment on function chrononaut._capture_problems(chrononaut.versioning) is
-    'Whether the capture function is what would be generated now, and nobody''s to call.';
+    'Whether the generated functions are what would be generated now, and capture nobody''s to call.';
 
 
 create or replace function chrononaut._problems(v chrononaut.versioning)
@@ -120,6 +128,10 @@ as $$
     from chrononaut._trigger_problems(v) p where p.problem is not null
     union all
     select c.problem from chrononaut._capture_problems(v) c
+    union all
+    select p.problem from chrononaut._past_problems(v) p
+    where not exists (select from chrononaut._drift(v))
+        and exists (select from pg_class c where c.oid = v.history_relid)
     union all
     select 'the versions view is missing'
     where to_regclass(format('%I.%I', v.history_schema, v.view_name)) is null
