@@ -1,16 +1,14 @@
 """What lies between the versions of one row: changes, and who set which column."""
 
-import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import inspect as sa_inspect
-
+from chrononaut_pg._comparing import attributes, differing
 from chrononaut_pg.declarations import Declaration, declaration
 from chrononaut_pg.exceptions import ChrononautException
-from chrononaut_pg.history import History, meta
+from chrononaut_pg.history import meta
 
 
 @dataclass(frozen=True)
@@ -82,23 +80,6 @@ def changes_from(versions: Iterable[Any], fold: str | None = None) -> Iterator[C
     return _folded(changes) if fold else changes
 
 
-def attributes(cls: type[Any]) -> tuple[str, ...]:
-    """Return the attributes of a history class that hold the row's values."""
-    if "__chrononaut_attributes__" not in vars(cls):
-        metas = set(cls.__chrononaut_meta_names__.values())
-        mapper = sa_inspect(cls)
-        columns = {column: n for n, column in enumerate(mapper.local_table.columns)}
-        found = {
-            columns[prop.columns[0]]: prop.key
-            for prop in mapper.column_attrs
-            if prop.key not in metas and prop.columns[0] in columns
-        }
-        names = tuple(found[position] for position in sorted(found))
-        type.__setattr__(cls, "__chrononaut_attributes__", names)
-    cached: tuple[str, ...] = cls.__chrononaut_attributes__
-    return cached
-
-
 def hidden_attributes(model: type[Any], columns: Iterable[str]) -> list[str]:
     """Return the attributes of hidden columns, given the names that history has."""
     wanted = set(columns)
@@ -108,42 +89,6 @@ def hidden_attributes(model: type[Any], columns: Iterable[str]) -> list[str]:
         for column in one.hidden_columns
         if column.name in wanted
     ]
-
-
-def differing(names: Iterable[str], old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
-    """Return {attribute: (old value, new value)} for those that are not the same."""
-    found: dict[str, tuple[Any, Any]] = {}
-    for name in names:
-        values = (_value(old, name), _value(new, name))
-        if not _same(*values, _kind(old, new, name)):
-            found[name] = values
-    return found
-
-
-def _value(version: Any, name: str) -> Any:
-    """Return a value of a version; rows of another class may not have it."""
-    if version is None:
-        return None
-    if isinstance(version, History) and name not in attributes(type(version)):
-        return None
-    return getattr(version, name)
-
-
-def _kind(old: Any, new: Any, name: str) -> Any:
-    version = old if isinstance(old, History) else new
-    if version is None or name not in attributes(type(version)):
-        return None
-    return sa_inspect(type(version)).column_attrs[name].columns[0].type
-
-
-def _same(old: Any, new: Any, kind: Any) -> bool:
-    """Whether two values are one to their column; NaN is, True and 1 are not."""
-    if old is new:
-        return True
-    if old is None or new is None or isinstance(old, bool) != isinstance(new, bool):
-        return False
-    compare = kind.compare_values if kind is not None else operator.eq
-    return bool(compare(old, new)) or bool(old != old and new != new)
 
 
 def _changes(versions: Iterable[Any]) -> Iterator[Change]:
