@@ -12,6 +12,10 @@ select current_setting('chrononaut.installed_version')::integer = 1 as to_2 \gse
 \if :to_2
 \ir upgrades/0002_verified_start.sql
 \endif
+select current_setting('chrononaut.installed_version')::integer between 1 and 2 as to_3 \gset
+\if :to_3
+\ir upgrades/0003_locks_and_marks.sql
+\endif
 \ir core/00_version.sql
 \ir core/10_tables.sql
 \ir core/20_change_info.sql
@@ -28,6 +32,8 @@ select current_setting('chrononaut.installed_version')::integer = 1 as to_2 \gse
 \ir core/65_grants.sql
 \ir core/66_images.sql
 \ir core/67_feed.sql
+\ir core/68_as_of.sql
+\ir core/69_past.sql
 \ir core/70_registry.sql
 \ir core/72_names.sql
 \ir core/75_apply.sql

@@ -174,6 +174,31 @@ comment on column chrononaut.transaction.suppressed is
     'Tables whose recording was suppressed in this transaction.';
 
 
+create table if not exists chrononaut.mark (
+    name text primary key,
+    snapshot pg_snapshot not null,
+    transaction_id bigint not null,
+    change_id bigint not null,
+    made_at timestamptz not null default clock_timestamp(),
+    made_by name not null
+);
+
+comment on table chrononaut.mark is
+    'Named moments, exact under concurrency: what was visible when chrononaut.mark() was called.';
+comment on column chrononaut.mark.name is
+    'How the moment is asked for: chrononaut.as_of(..., mark => name).';
+comment on column chrononaut.mark.snapshot is
+    'What was visible.';
+comment on column chrononaut.mark.transaction_id is
+    'The transaction that made the mark, as chrononaut.transaction.id.';
+comment on column chrononaut.mark.change_id is
+    'Of that transaction''s own changes, those with smaller numbers came before the mark.';
+comment on column chrononaut.mark.made_at is
+    'When it was made.';
+comment on column chrononaut.mark.made_by is
+    'The role that made it.';
+
+
 create sequence if not exists chrononaut.change_id
     as bigint
     cache 1;

@@ -107,6 +107,8 @@ begin
     perform chrononaut._write_capture(v);
     perform chrononaut._write_view(v);
     perform chrononaut._write_changes_function(v);
+    perform chrononaut._write_as_of(v);
+    perform chrononaut._write_past(v);
     perform chrononaut._grant(v);
     perform chrononaut._write_triggers(v);
     for v_child in

@@ -125,11 +125,14 @@ declare
     v_function text;
 begin
     perform chrononaut._drop_views(versioning_id);
+    perform chrononaut._drop_past_views(chrononaut._entry(versioning_id));
+    perform chrononaut._drop_past_functions(chrononaut._entry(versioning_id));
+    perform chrononaut._drop_as_of(chrononaut._entry(versioning_id));
     for v_function in
-        select format('chrononaut.%I()', p.proname)
+        select p.oid::regprocedure::text
         from pg_proc p
         where p.pronamespace = 'chrononaut'::regnamespace
-            and (p.proname = '_capture_' || versioning_id
+            and (p.proname in ('_capture_' || versioning_id, '_superseded_' || versioning_id)
                 or p.proname like format('\_live\_%s\_%%', versioning_id))
     loop
         execute 'drop function ' || v_function;

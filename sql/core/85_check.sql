@@ -129,12 +129,7 @@ as $$
     union all
     select c.problem from chrononaut._capture_problems(v) c
     union all
-    select p.problem from chrononaut._past_problems(v) p
-    where not exists (select from chrononaut._drift(v))
-        and exists (select from pg_class c where c.oid = v.history_relid)
-    union all
-    select 'the versions view is missing'
-    where to_regclass(format('%I.%I', v.history_schema, v.view_name)) is null
+    select p.problem from chrononaut._reader_problems(v) p
     union all
     select 'the append-only guard is missing or disabled'
     where exists (select from pg_class c where c.oid = v.history_relid)

@@ -82,7 +82,7 @@ def test_drop_history_drops_it(synced: Db) -> None:
 
 def test_dropping_the_live_table_keeps_its_history(synced: Db) -> None:
     run(synced, "insert into note values (1)")
-    run(synced, "drop table note")
+    run(synced, "drop table note cascade")
     assert value(synced, "select count(*) from note_history") == 1
     assert rows(synced, "select * from chrononaut.versioned_tables") == []
 
@@ -132,5 +132,5 @@ def test_a_rewrite_of_values_warns(synced: Db) -> None:
 def test_ddl_on_other_tables_is_left_alone(synced: Db) -> None:
     run(synced, "create table other (id integer primary key, v text)")
     run(synced, "alter table other add column w text")
-    run(synced, "drop table other")
+    run(synced, "drop table other cascade")
     assert problems(synced) == []

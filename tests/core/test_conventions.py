@@ -23,6 +23,9 @@ CALLABLE = {
     "append_change_info",
     "_check_drop",
     "_forget",
+    "_moment",
+    "mark",
+    "drop_mark",
 }
 
 

@@ -115,7 +115,7 @@ def test_restored_auto_sync_follows_ddl_and_keeps_history(
         run(db, "update item set extra = 'y' where id = 1")
         newest = "select w, extra from item_history order by change_id desc limit 3"
         assert rows(db, newest) == [("d", "x"), ("c", None), ("a", None)]
-        run(db, "drop table new_name")
+        run(db, "drop table new_name cascade")
         assert value(db, "select count(*) from old_name_history") == 2
         assert problems(db) == []
 

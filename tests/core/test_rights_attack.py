@@ -57,7 +57,7 @@ def test_internal_definer_functions_cannot_be_called(db: Db, session: Db) -> Non
         from pg_proc
         where pronamespace = 'chrononaut'::regnamespace and prosecdef
             and proname like '\\_%'
-            and proname not in ('_check_drop', '_forget')
+            and proname not in ('_check_drop', '_forget', '_moment')
             and prorettype not in ('trigger'::regtype, 'event_trigger'::regtype)
         """,
     )

@@ -178,7 +178,7 @@ def test_table_dropped_and_made_again_continues_its_history(db: Db) -> None:
     version_note(db)
     run(db, "insert into note values (1, 'a')")
     run(db, "update note set body = 'b'")
-    run(db, "drop table note")
+    run(db, "drop table note cascade")
     assert len(problems(db)) == 1
     run(db, "create table note (id integer primary key, body text, rank integer)")
     run(db, "select chrononaut.create_versioning('note')")
@@ -196,7 +196,7 @@ def test_the_history_that_a_dropped_table_left_can_be_dropped_by_its_successor(
     db: Db,
 ) -> None:
     version_note(db)
-    run(db, "drop table note; create table note (id integer primary key)")
+    run(db, "drop table note cascade; create table note (id integer primary key)")
     run(db, "select chrononaut.drop_versioning('note', drop_history => true)")
     run(db, "select chrononaut.create_versioning('note')")
     assert value(db, "select count(*) from chrononaut.versioning") == 1

@@ -1,0 +1,650 @@
+-- Reading a table as it was: at a mark, before or after a transaction, at a time.
+--
+-- What matters is what was visible, not what a clock said. A moment is resolved to the
+-- transactions that are later than it; of a key's later changes the first one's image is
+-- what was there, and a key without later changes is as it is now. Safe to replay.
+
+create or replace function chrononaut._moment_of_snapshot(
+    snapshot pg_snapshot,
+    transaction_id bigint,
+    out first bigint,
+    out running bigint[])
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select (i.base + pg_snapshot_xmax(snapshot)::text::bigint),
+        array(select i.base + x::text::bigint from pg_snapshot_xip(snapshot) x)
+    from (select (transaction_id >> 40) << 40 as base) i
+$$;
+
+comment on function chrononaut._moment_of_snapshot(pg_snapshot, bigint) is
+    'The transactions that a snapshot does not show; the id says in which incarnation.';
+
+
+create or replace function chrononaut._transaction_after(at timestamptz)
+    returns bigint
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+-- Ids follow time only roughly, which is enough: a search by halves needs no index on times.
+#variable_conflict use_variable
+declare
+    v_low bigint := 0;
+    v_high bigint := (select coalesce(max(t.id), -1) + 1 from chrononaut.transaction t);
+    v_middle bigint;
+    v_id bigint;
+    v_issued_at timestamptz;
+begin
+    while v_low < v_high loop
+        v_middle := v_low + (v_high - v_low) / 2;
+        select t.id, t.issued_at into strict v_id, v_issued_at
+        from chrononaut.transaction t
+        where t.id >= v_middle
+        order by t.id
+        limit 1;
+        if v_issued_at > at then
+            v_high := v_middle;
+        else
+            v_low := v_id + 1;
+        end if;
+    end loop;
+    return v_low;
+end;
+$$;
+
+comment on function chrononaut._transaction_after(timestamptz) is
+    'About the first transaction that began to write after a time.';
+
+
+create or replace function chrononaut._snapshot_before(at timestamptz, near bigint)
+    returns chrononaut.transaction
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select w.*
+    from (
+        select t.* from chrononaut.transaction t
+        where t.id >= 0 and t.id < near
+        order by t.id desc
+        limit 64
+    ) w
+    where w.issued_at <= at
+    order by w.id >> 40 desc, pg_snapshot_xmax(w.snapshot) desc, w.id desc
+    limit 1
+$$;
+
+comment on function chrononaut._snapshot_before(timestamptz, bigint) is
+    'The transaction that took the last snapshot surely recorded by a time.';
+
+
+create or replace function chrononaut._snapshot_after(at timestamptz, near bigint)
+    returns chrononaut.transaction
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select w.*
+    from (
+        select t.* from chrononaut.transaction t
+        where t.id >= near and t.began_at >= at
+        order by t.id
+        limit 8
+    ) w
+    order by w.id >> 40, pg_snapshot_xmax(w.snapshot), w.id
+    limit 1
+$$;
+
+comment on function chrononaut._snapshot_after(timestamptz, bigint) is
+    'The transaction that took the first snapshot surely taken after a time.';
+
+
+create or replace function chrononaut._committed_at(xid xid8)
+    returns timestamptz
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    -- The server knows transactions by 32 bits and forgets old ones.
+    if current_setting('track_commit_timestamp')::boolean
+        and xid::text::bigint between
+            pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 2000000000
+            and pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+        and xid::text::bigint > 2 then
+        return pg_xact_commit_timestamp(xid::xid);
+    end if;
+    return null;
+end;
+$$;
+
+comment on function chrononaut._committed_at(xid8) is
+    'When a transaction of this cluster committed, if the server keeps that.';
+
+
+create or replace function chrononaut._changed_after(at timestamptz, transactions bigint[])
+    returns bigint[]
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v chrononaut.versioning;
+    v_later bigint[] := '{}';
+    v_some bigint[];
+begin
+    if transactions = '{}' then
+        return v_later;
+    end if;
+    for v in
+        select r.* from chrononaut.versioning r
+        where to_regclass(format('%I.%I', r.history_schema, r.history_name)) is not null
+    loop
+        execute format(
+            'select array_agg(distinct h.%2$I) from %3$s h '
+                'where h.%1$I > $1 and h.%2$I = any ($2)',
+            chrononaut._meta_name(v.meta, 'changed'),
+            chrononaut._meta_name(v.meta, 'transaction_id'),
+            chrononaut._history_reference(v))
+        into v_some using at, transactions;
+        v_later := v_later || v_some;
+    end loop;
+    return v_later;
+end;
+$$;
+
+comment on function chrononaut._changed_after(timestamptz, bigint[]) is
+    'Which of some transactions recorded a change after a time, in any history.';
+
+
+create or replace function chrononaut._later_between(
+    at timestamptz,
+    earlier chrononaut.transaction,
+    later chrononaut.transaction)
+    returns bigint[]
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_before record := chrononaut._moment_of_snapshot(earlier.snapshot, earlier.id);
+    v_after record := chrononaut._moment_of_snapshot(later.snapshot, later.id);
+    v_from bigint := coalesce(v_before.first, 0);
+    v_to bigint := coalesce(v_after.first, 9223372036854775807);
+    v_here bigint := (select max(i.number) from chrononaut.incarnation i
+        where i.system_identifier = chrononaut._system_identifier());
+    v_later bigint[];
+    v_open bigint[];
+begin
+    with candidate as (
+        select t.id, t.issued_at, case when t.id >> 40 = v_here
+            then chrononaut._committed_at(t.xid) end as committed_at
+        from chrononaut.transaction t
+        where (t.id >= v_from and t.id < v_to or t.id = any (v_before.running || earlier.id))
+            and t.id >= 0 and t.id < v_to
+            and t.id <> all (coalesce(v_after.running || later.id, '{}'))
+    )
+    select array_agg(c.id) filter (where c.issued_at > at or c.committed_at > at),
+        array_agg(c.id) filter (where c.issued_at <= at and c.committed_at is null)
+    into v_later, v_open
+    from candidate c;
+    return coalesce(v_later, '{}')
+        || chrononaut._changed_after(at, coalesce(v_open, '{}'));
+end;
+$$;
+
+comment on function chrononaut._later_between(
+    timestamptz, chrononaut.transaction, chrononaut.transaction) is
+    'Of transactions that no recorded snapshot places: those that ended after the time.';
+
+
+create or replace function chrononaut._moment_of_time(
+    at timestamptz,
+    out first bigint,
+    out running bigint[])
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_near bigint := chrononaut._transaction_after(at);
+    v_earlier chrononaut.transaction := chrononaut._snapshot_before(at, v_near);
+    v_later chrononaut.transaction := chrononaut._snapshot_after(at, v_near);
+begin
+    first := 9223372036854775807;
+    running := '{}';
+    if v_later.id is not null then
+        select m.first, m.running || v_later.id into first, running
+        from chrononaut._moment_of_snapshot(v_later.snapshot, v_later.id) m;
+    end if;
+    running := running || chrononaut._later_between(at, v_earlier, v_later);
+end;
+$$;
+
+comment on function chrononaut._moment_of_time(timestamptz) is
+    'The transactions that are later than a time: exact up to those that were just ending.';
+
+
+create or replace function chrononaut._moment_of_transaction(
+    transaction_id bigint,
+    before boolean,
+    out first bigint,
+    out running bigint[],
+    out own bigint,
+    out upto bigint,
+    out since timestamptz,
+    out keyed boolean)
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_transaction chrononaut.transaction;
+begin
+    select t.* into v_transaction
+    from chrononaut.transaction t
+    where t.id = transaction_id;
+    if not found then
+        raise exception 'there is no transaction %', transaction_id
+            using errcode = 'no_data_found',
+                  schema = 'chrononaut',
+                  table = 'transaction',
+                  hint = 'The ids stand in chrononaut.transaction and in transaction_id of every history row.';
+    end if;
+    if transaction_id < 0 then
+        -- It came from another tool: of that time, clocks are all there is.
+        first := 0;
+        running := '{}';
+        since := v_transaction.issued_at;
+    else
+        select m.first, m.running into first, running
+        from chrononaut._moment_of_snapshot(v_transaction.snapshot, transaction_id) m;
+    end if;
+    own := transaction_id;
+    upto := case when before then -9223372036854775808 else 9223372036854775807 end;
+    keyed := not before;
+end;
+$$;
+
+comment on function chrononaut._moment_of_transaction(bigint, boolean) is
+    'The moment just before a transaction, or the one that it left behind.';
+
+
+create or replace function chrononaut._moment_of_mark(
+    mark text,
+    out first bigint,
+    out running bigint[],
+    out own bigint,
+    out upto bigint)
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_mark chrononaut.mark;
+begin
+    select m.* into v_mark from chrononaut.mark m where m.name = mark;
+    if not found then
+        raise exception 'there is no mark %', quote_literal(mark)
+            using errcode = 'no_data_found',
+                  schema = 'chrononaut',
+                  table = 'mark',
+                  hint = 'chrononaut.marks lists them; select chrononaut.mark(name) makes one.';
+    end if;
+    select m.first, m.running into first, running
+    from chrononaut._moment_of_snapshot(v_mark.snapshot, v_mark.transaction_id) m;
+    own := v_mark.transaction_id;
+    upto := v_mark.change_id;
+end;
+$$;
+
+comment on function chrononaut._moment_of_mark(text) is
+    'The moment that a mark names.';
+
+
+create or replace function chrononaut._moment(
+    at timestamptz,
+    transaction_id bigint,
+    mark text,
+    before boolean,
+    out first bigint,
+    out running bigint[],
+    out own bigint,
+    out upto bigint,
+    out since timestamptz,
+    out keyed boolean)
+    language plpgsql
+    stable
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if num_nonnulls(at, transaction_id, mark) <> 1 or before and transaction_id is null then
+        raise exception 'say which moment: exactly one of at, transaction_id and mark'
+            using errcode = 'invalid_parameter_value',
+                  hint = 'before => true goes with transaction_id.';
+    elsif at is not null then
+        select m.first, m.running into first, running from chrononaut._moment_of_time(at) m;
+        since := at;
+    elsif mark is not null then
+        select m.first, m.running, m.own, m.upto into first, running, own, upto
+        from chrononaut._moment_of_mark(mark) m;
+    else
+        select m.* into first, running, own, upto, since, keyed
+        from chrononaut._moment_of_transaction(transaction_id, coalesce(before, false)) m;
+    end if;
+    keyed := coalesce(keyed, false);
+end;
+$$;
+
+comment on function chrononaut._moment(timestamptz, bigint, text, boolean) is
+    'Resolves a moment: which transactions, and which changes of one, are later than it.';
+
+
+create or replace function chrononaut._later(v chrononaut.versioning, alias text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- A range, though its upper end is open: so the planner takes it for a small part.
+    select format(
+        '(%1$s.%2$I operator(pg_catalog.>=) (select m.first from moment m) '
+            'and %1$s.%2$I operator(pg_catalog.<=) 9223372036854775807 '
+            'or %1$s.%2$I operator(pg_catalog.=) any ((select m.running from moment m)::bigint[]) '
+            'or %1$s.%2$I operator(pg_catalog.=) (select m.own from moment m) '
+            'or %1$s.%2$I operator(pg_catalog.<) 0 '
+                'and %1$s.%3$I operator(pg_catalog.>) (select m.since from moment m)) '
+        'and (%1$s.%2$I operator(pg_catalog.=) (select m.own from moment m) '
+            'and %1$s.%4$I operator(pg_catalog.<=) (select m.upto from moment m)) is not true '
+        'and ((select m.keyed from moment m) is not true '
+            'or not chrononaut._superseded_%5$s('
+                '%6$s, %1$s.%4$I, (select m.own from moment m)))',
+        alias,
+        chrononaut._meta_name(v.meta, 'transaction_id'),
+        chrononaut._meta_name(v.meta, 'changed'),
+        chrononaut._meta_name(v.meta, 'change_id'),
+        v.id,
+        string_agg(format('%s.%I', alias, m.history_name), ', ' order by k.position))
+    from unnest(v.key) with ordinality k(name, position)
+    join chrononaut.versioned_column m
+        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+$$;
+
+comment on function chrononaut._later(chrononaut.versioning, text) is
+    'The condition that a change in the history is later than the moment.';
+
+
+create or replace function chrononaut._key_matches(
+    v chrononaut.versioning,
+    left_alias text,
+    right_alias text,
+    live boolean default false)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(format('%s.%I %s %s.%I', left_alias, m.history_name,
+        chrononaut._key_operator(v.relid, k.name),
+        right_alias, case when live then m.live_name else m.history_name end),
+        ' and ' order by k.position)
+    from unnest(v.key) with ordinality k(name, position)
+    join chrononaut.versioned_column m
+        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+$$;
+
+comment on function chrononaut._key_matches(chrononaut.versioning, text, text, boolean) is
+    'The condition that a history row has the key of another one, or of a live row.';
+
+
+create or replace function chrononaut._past_value(
+    v chrononaut.versioning,
+    attnum smallint,
+    alias text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- A field of the null row is null without a cast, which a domain might refuse.
+    select case
+        when m.state <> 'tracked' or m.history_name is null then n.nothing
+        when alias = 'r' then format('r.%I', m.live_name)
+        when chrononaut._history_type(a.atttypid) = format_type(a.atttypid, -1)
+            then format('%s.%I', alias, m.history_name)
+        else format('case when %1$s.%2$I is null then %3$s else %1$s.%2$I::%4$s end',
+            alias, m.history_name, n.nothing, format_type(a.atttypid, a.atttypmod))
+        end
+    from pg_attribute a
+    cross join lateral (
+        select format('(null::%I.%I).%I', v.schema_name, v.table_name, a.attname) as nothing) n
+    join chrononaut.versioned_column m on m.versioning_id = v.id and m.attnum = a.attnum
+    where a.attrelid = v.relid and a.attnum = _past_value.attnum
+$$;
+
+comment on function chrononaut._past_value(chrononaut.versioning, smallint, text) is
+    'The expression for one column of a past row; r is the live table.';
+
+
+create or replace function chrononaut._past_query(v chrononaut.versioning, moment text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- The live table is locked first, everywhere: migrations lock in that order.
+    select format(
+        'with moment as materialized (select m.* from %1$s m) '
+        'select %2$s from %3$s%4$I.%5$I r where not exists ('
+            'select from %6$s h where %7$s and %8$s) '
+        'union all select %9$s from %6$s h where h.%10$I operator(pg_catalog.<>) ''I'' '
+            'and %8$s and not exists (select from %6$s e where %11$s '
+                'and e.%12$I operator(pg_catalog.<) h.%12$I and %13$s)',
+        moment,
+        string_agg(chrononaut._past_value(v, a.attnum, 'r'), ', ' order by a.attnum),
+        (select case c.relkind when 'p' then '' else 'only ' end
+            from pg_class c where c.oid = v.relid),
+        v.schema_name, v.table_name,
+        chrononaut._history_reference(v),
+        chrononaut._key_matches(v, 'h', 'r', true),
+        chrononaut._later(v, 'h'),
+        string_agg(chrononaut._past_value(v, a.attnum, 'h'), ', ' order by a.attnum),
+        chrononaut._meta_name(v.meta, 'operation'),
+        chrononaut._key_matches(v, 'e', 'h'),
+        chrononaut._meta_name(v.meta, 'change_id'),
+        chrononaut._later(v, 'e'))
+    from pg_attribute a
+    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
+$$;
+
+comment on function chrononaut._past_query(chrononaut.versioning, text) is
+    'A query that gives a table as it was at a moment.';
+
+
+create or replace function chrononaut._asked_moment()
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select 'chrononaut._moment(as_of.at, as_of.transaction_id, as_of.mark, as_of.before)'
+$$;
+
+comment on function chrononaut._asked_moment() is
+    'The call that resolves the arguments of as_of().';
+
+
+create or replace function chrononaut._write_superseded(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_types text;
+    v_named text;
+    v_same text;
+begin
+    select string_agg(format_type(a.atttypid, -1), ', ' order by k.position),
+        string_agg(format('k%s %s', k.position, format_type(a.atttypid, -1)), ', '
+            order by k.position),
+        string_agg(format('h.%I %s $%s', m.history_name,
+            chrononaut._key_operator(v.relid, k.name), k.position), ' and ' order by k.position)
+    into v_types, v_named, v_same
+    from unnest(v.key) with ordinality k(name, position)
+    join chrononaut.versioned_column m
+        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+    join pg_attribute a on a.attrelid = v.history_relid and a.attname = m.history_name;
+    -- A function, since the planner would charge a subquery for every row of every reader.
+    execute format(
+        'create or replace function chrononaut._superseded_%s(%s, after_change bigint, by_transaction bigint) '
+            'returns boolean language plpgsql stable cost 1 as %L',
+        v.id, v_named,
+        format('begin return exists (select from %s h where %s '
+            'and h.%I operator(pg_catalog.>) $%s and h.%I operator(pg_catalog.=) $%s); end',
+            chrononaut._history_reference(v), v_same,
+            chrononaut._meta_name(v.meta, 'change_id'), cardinality(v.key) + 1,
+            chrononaut._meta_name(v.meta, 'transaction_id'), cardinality(v.key) + 2));
+    execute format('comment on function chrononaut._superseded_%s(%s, bigint, bigint) is %L',
+        v.id, v_types, format('Whether a transaction changed a key of %I.%I after a change.',
+            v.schema_name, v.table_name));
+end;
+$$;
+
+comment on function chrononaut._write_superseded(chrononaut.versioning) is
+    'Replaces the function that as_of() asks for keys which the named transaction changed.';
+
+
+create or replace function chrononaut._write_as_of(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_table text := format('%I.%I', v.schema_name, v.table_name);
+begin
+    perform chrononaut._write_superseded(v);
+    execute format(
+        'create or replace function chrononaut.as_of(relation %1$s, '
+            'at timestamptz default null, transaction_id bigint default null, '
+            'mark text default null, before boolean default false) '
+            'returns setof %1$s language sql stable as %2$L',
+        v_table,
+        chrononaut._past_query(v, chrononaut._asked_moment()));
+    execute format(
+        'comment on function chrononaut.as_of(%1$s, timestamptz, bigint, text, boolean) is %2$L',
+        v_table, format('%s as it was at a time, at a mark, or after (before) a transaction.', v_table));
+end;
+$$;
+
+comment on function chrononaut._write_as_of(chrononaut.versioning) is
+    'Replaces the function that gives a versioned table as it was.';
+
+
+create or replace function chrononaut._drop_as_of(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_function text;
+begin
+    for v_function in
+        select p.oid::regprocedure::text
+        from pg_proc p
+        join pg_type t on t.oid = p.proargtypes[0]
+        where p.pronamespace = 'chrononaut'::regnamespace and p.proname = 'as_of'
+            and t.typrelid = v.relid
+    loop
+        execute 'drop function ' || v_function;
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._drop_as_of(chrononaut.versioning) is
+    'Drops as_of() of a table whose changes are no longer recorded.';
+
+
+create or replace function chrononaut.mark(name text)
+    returns timestamptz
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_made_at timestamptz;
+begin
+    if coalesce(name, '') = '' then
+        raise exception 'a mark needs a name'
+            using errcode = 'invalid_parameter_value',
+                  hint = 'For instance: select chrononaut.mark(''before the import'');';
+    end if;
+    insert into chrononaut.mark (name, snapshot, transaction_id, change_id, made_by)
+    values (name, pg_current_snapshot(), chrononaut._transaction_id(),
+        nextval('chrononaut.change_id'), chrononaut._caller())
+    on conflict do nothing
+    returning mark.made_at into v_made_at;
+    if v_made_at is null then
+        raise exception 'there is a mark % already', quote_literal(name)
+            using errcode = 'VH004',
+                  schema = 'chrononaut',
+                  table = 'mark',
+                  hint = 'Choose another name, or select chrononaut.drop_mark(name) first.';
+    end if;
+    return v_made_at;
+end;
+$$;
+
+comment on function chrononaut.mark(text) is
+    'Names this moment, so that chrononaut.as_of(..., mark => name) can return to it exactly.';
+
+
+create or replace function chrononaut.drop_mark(name text)
+    returns boolean
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_made_by name := (select m.made_by from chrononaut.mark m where m.name = name);
+begin
+    if v_made_by is not null and chrononaut._caller() <> v_made_by
+        and not pg_has_role(chrononaut._caller(), chrononaut._owner(), 'member') then
+        raise exception 'the mark % was made by %', quote_literal(name), v_made_by
+            using errcode = 'VH006',
+                  hint = format('Only %s and members of %s may drop it.',
+                      v_made_by, chrononaut._owner());
+    end if;
+    delete from chrononaut.mark m where m.name = name;
+    return found;
+end;
+$$;
+
+comment on function chrononaut.drop_mark(text) is
+    'Forgets a mark; whether there was one.';
+
+
+create or replace view chrononaut.marks as
+select m.name, m.made_at, m.made_by from chrononaut.mark m;
+
+comment on view chrononaut.marks is
+    'The marks: moments that chrononaut.as_of(..., mark => name) can return to.';
+comment on column chrononaut.marks.name is 'The name given to chrononaut.mark().';
+comment on column chrononaut.marks.made_at is 'When it was made.';
+comment on column chrononaut.marks.made_by is 'The role that made it.';
+
+grant select on chrononaut.marks to public;

@@ -1,0 +1,331 @@
+-- The past as schemas of views: an unmodified SELECT reads it through search_path.
+--
+-- Beside each schema with versioned tables stands one of views that have the tables' names
+-- and read them as they were at the moment that the setting chrononaut.past names. The
+-- views stand on string-bodied functions, so that they never block the application's DDL.
+-- Safe to replay.
+
+create or replace function chrononaut._past_schema(schema_name name)
+    returns name
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select chrononaut._clip('chrononaut_past_' || schema_name, '')
+$$;
+
+comment on function chrononaut._past_schema(name) is
+    'The schema in which the past of a schema''s tables is read.';
+
+
+create or replace function chrononaut._past_function(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('chrononaut._past_%s_%s', v.id, left(md5(string_agg(
+        format('%s %s', a.attname, format_type(a.atttypid, -1)), ',' order by a.attnum)), 8))
+    from pg_attribute a
+    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
+$$;
+
+comment on function chrononaut._past_function(chrononaut.versioning) is
+    'Name of the function that a view of the past reads; another shape has another name.';
+
+
+create or replace function chrononaut._open_moment()
+    returns table (
+        first bigint,
+        running bigint[],
+        own bigint,
+        upto bigint,
+        since timestamptz,
+        keyed boolean)
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_said jsonb := nullif(current_setting('chrononaut.past', true), '')::jsonb;
+begin
+    if v_said is null then
+        raise exception 'no moment of the past is open'
+            using errcode = 'object_not_in_prerequisite_state',
+                  hint = 'Open one: select chrononaut.open_past(''2026-03-01 12:00'');';
+    end if;
+    return query
+        select p.first, coalesce(p.running, '{}'), p.own, p.upto, p.since, p.keyed
+        from jsonb_to_record(v_said) p(first bigint, running bigint[], own bigint,
+            upto bigint, since timestamptz, keyed boolean);
+end;
+$$;
+
+comment on function chrononaut._open_moment() is
+    'The moment that the setting chrononaut.past holds.';
+
+
+create or replace function chrononaut._write_past(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_schema name := chrononaut._past_schema(v.schema_name);
+    v_function text := chrononaut._past_function(v);
+begin
+    if to_regnamespace(quote_ident(v_schema)) is null then
+        if not has_database_privilege(current_database(), 'create') then
+            return;
+        end if;
+        execute format('create schema %I', v_schema);
+        execute format('comment on schema %I is %L', v_schema,
+            format('The tables of %I as they were; see chrononaut.open_past().', v.schema_name));
+        execute format('grant usage on schema %I to public', v_schema);
+    end if;
+    execute format('create or replace function %s() returns table (%s) language sql stable as %L',
+        v_function,
+        (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, -1)), ', '
+                order by a.attnum)
+            from pg_attribute a
+            where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped),
+        chrononaut._past_query(v, 'chrononaut._open_moment()'));
+    execute format('comment on function %s() is %L', v_function,
+        format('%I.%I at the moment that is open.', v.schema_name, v.table_name));
+    perform chrononaut._write_past_view(v, v_schema, v_function);
+end;
+$$;
+
+comment on function chrononaut._write_past(chrononaut.versioning) is
+    'Makes the view through which a versioned table is read as it was.';
+
+
+create or replace function chrononaut._write_past_view(
+    v chrononaut.versioning,
+    past_schema name,
+    function text)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_view text := format('%I.%I', past_schema, v.table_name);
+    v_reads text := format('Reads %s()', function);
+begin
+    if obj_description(to_regclass(v_view), 'pg_class') = v_reads then
+        perform chrononaut._drop_past_functions(v, function);
+        return;
+    end if;
+    perform chrononaut._drop_past_views(v);
+    execute format('create view %s %s as select p.* from %s() p', v_view,
+        case when current_setting('server_version_num')::integer >= 150000
+            then 'with (security_invoker = true)' else '' end,
+        function);
+    execute format('comment on view %s is %L', v_view, v_reads);
+    execute format('grant select on %s to public', v_view);
+    perform chrononaut._drop_past_functions(v, function);
+end;
+$$;
+
+comment on function chrononaut._write_past_view(chrononaut.versioning, name, text) is
+    'Makes a view of the past anew, unless it stands as it should.';
+
+
+create or replace function chrononaut._reader_problems(v chrononaut.versioning)
+    returns table (problem text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select 'the versions view is missing'
+    where to_regclass(format('%I.%I', v.history_schema, v.view_name)) is null
+    union all
+    select n.problem
+    from (
+        select 'as_of() is not the generated one' as problem
+        where not exists (
+            select from pg_proc p
+            join pg_type t on t.oid = p.proargtypes[0]
+            where p.pronamespace = 'chrononaut'::regnamespace and p.proname = 'as_of'
+                and t.typrelid = v.relid
+                and p.prosrc = chrononaut._past_query(v, chrononaut._asked_moment()))
+        union all
+        select 'the view of its past is not the generated one'
+        where has_database_privilege(chrononaut._owner(), current_database(), 'create')
+            and not exists (
+                select from pg_proc p
+                where p.oid = to_regproc(chrononaut._past_function(v))
+                    and p.prosrc = chrononaut._past_query(v, 'chrononaut._open_moment()')
+                    and obj_description(to_regclass(format('%I.%I',
+                        chrononaut._past_schema(v.schema_name), v.table_name)), 'pg_class')
+                        = format('Reads %s()', chrononaut._past_function(v)))
+    ) n
+    where not exists (select from chrononaut._drift(v))
+        and exists (select from pg_class c where c.oid = v.history_relid)
+$$;
+
+comment on function chrononaut._reader_problems(chrononaut.versioning) is
+    'Whether what reads history is there, and is what would be generated now.';
+
+
+create or replace function chrononaut._drop_past_views(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_view text;
+begin
+    for v_view in
+        select distinct format('%I.%I', n.nspname, c.relname)
+        from pg_proc p
+        join pg_depend d on d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid
+        join pg_rewrite w on w.oid = d.objid and d.classid = 'pg_rewrite'::regclass
+        join pg_class c on c.oid = w.ev_class
+        join pg_namespace n on n.oid = c.relnamespace
+        where p.pronamespace = 'chrononaut'::regnamespace
+            and p.proname like format('\_past\_%s\_%%', v.id)
+            and n.nspname like 'chrononaut\_past\_%'
+    loop
+        execute 'drop view ' || v_view;
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._drop_past_views(chrononaut.versioning) is
+    'Drops the view of a table''s past, under whatever name it stands.';
+
+
+create or replace function chrononaut._drop_past_functions(
+    v chrononaut.versioning,
+    present text default null)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_function text;
+begin
+    for v_function in
+        select format('chrononaut.%I', p.proname)
+        from pg_proc p
+        where p.pronamespace = 'chrononaut'::regnamespace
+            and p.proname like format('\_past\_%s\_%%', v.id)
+            and format('chrononaut.%s', p.proname) is distinct from present
+    loop
+        execute format('drop function %s()', v_function);
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._drop_past_functions(chrononaut.versioning, text) is
+    'Drops functions that views of the past have left.';
+
+
+create or replace view chrononaut.past_tables as
+select v.schema_name, v.table_name, chrononaut._past_schema(v.schema_name) as past_schema
+from chrononaut.versioning v
+where v.active;
+
+comment on view chrononaut.past_tables is
+    'Which tables can be read as they were, and in which schema their past is read.';
+comment on column chrononaut.past_tables.schema_name is 'The live table''s schema.';
+comment on column chrononaut.past_tables.table_name is 'The live table, and the view of its past.';
+comment on column chrononaut.past_tables.past_schema is 'The schema of the view.';
+
+grant select on chrononaut.past_tables to public;
+
+
+create or replace function chrononaut._moment_text(
+    at timestamptz default null,
+    transaction_id bigint default null,
+    mark text default null,
+    before boolean default false)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select to_jsonb(m)::text from chrononaut._moment(at, transaction_id, mark, before) m
+$$;
+
+comment on function chrononaut._moment_text(timestamptz, bigint, text, boolean) is
+    'A moment as text, for the setting chrononaut.past.';
+
+
+create or replace function chrononaut._past_path(schemas name[])
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(string_agg(quote_ident(chrononaut._past_schema(s.name)), ', '
+        order by s.position), '')
+    from unnest(schemas) with ordinality s(name, position)
+    where to_regnamespace(quote_ident(chrononaut._past_schema(s.name))) is not null
+$$;
+
+comment on function chrononaut._past_path(name[]) is
+    'The schemas in which the past of these schemas is read, as a search_path.';
+
+
+create or replace function chrononaut.open_past(
+    at timestamptz default null,
+    transaction_id bigint default null,
+    mark text default null,
+    before boolean default false,
+    strict boolean default false)
+    returns text
+    language plpgsql
+as $$
+-- No search_path of its own: it changes the session's.
+#variable_conflict use_variable
+declare
+    v_past text;
+    v_live text;
+begin
+    perform chrononaut.close_past();
+    v_live := pg_catalog.current_setting('search_path');
+    v_past := chrononaut._past_path(pg_catalog.current_schemas(false));
+    if v_past operator(pg_catalog.=) '' then
+        raise exception 'no schema of the search_path has versioned tables: %', v_live
+            using errcode = 'VH003',
+                  hint = 'chrononaut.past_tables lists them; set search_path to their schema first.';
+    end if;
+    perform pg_catalog.set_config('chrononaut.past',
+        chrononaut._moment_text(at, transaction_id, mark, before), false);
+    perform pg_catalog.set_config('chrononaut.live_path', v_live, false);
+    if not strict and v_live operator(pg_catalog.<>) '' then
+        v_past := pg_catalog.concat(v_past, ', ', v_live);
+    end if;
+    perform pg_catalog.set_config('search_path', v_past, false);
+    return v_past;
+end;
+$$;
+
+comment on function chrononaut.open_past(timestamptz, bigint, text, boolean, boolean) is
+    'Lets this session read versioned tables as they were; returns the search_path that does it.';
+
+
+create or replace function chrononaut.close_past()
+    returns void
+    language plpgsql
+as $$
+-- No search_path of its own: it changes the session's.
+begin
+    if pg_catalog.current_setting('chrononaut.live_path', true) operator(pg_catalog.<>) '' then
+        perform pg_catalog.set_config('search_path',
+            pg_catalog.current_setting('chrononaut.live_path'), false);
+    end if;
+    perform pg_catalog.set_config('chrononaut.live_path', '', false);
+    perform pg_catalog.set_config('chrononaut.past', '', false);
+end;
+$$;
+
+comment on function chrononaut.close_past() is
+    'Back to the present: restores the search_path that open_past() found.';
