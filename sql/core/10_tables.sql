@@ -118,6 +118,23 @@ comment on column chrononaut.versioned_column.state is
     'tracked, hidden, untracked, or retired: dropped from the live table, kept in history.';
 
 
+create table if not exists chrononaut.column_period (
+    column_id integer not null references chrononaut.versioned_column on delete cascade,
+    since bigint not null,
+    until bigint,
+    primary key (column_id, since)
+);
+
+comment on table chrononaut.column_period is
+    'Which changes recorded a column: those between since and until. Null tells nothing elsewhere.';
+comment on column chrononaut.column_period.column_id is
+    'The column, as chrononaut.versioned_column.id.';
+comment on column chrononaut.column_period.since is
+    'Changes after this change_id recorded the column.';
+comment on column chrononaut.column_period.until is
+    'The last change_id that may have recorded it; null while it is recorded.';
+
+
 create table if not exists chrononaut.incarnation (
     number integer primary key,
     system_identifier bigint not null unique,
@@ -211,8 +228,8 @@ do $rights$
 begin
     if current_setting('chrononaut.installed_version') = '0' then
         revoke all on
-            chrononaut.versioning, chrononaut.versioned_column, chrononaut.incarnation,
-            chrononaut.transaction, chrononaut.change_id
+            chrononaut.versioning, chrononaut.versioned_column, chrononaut.column_period,
+            chrononaut.incarnation, chrononaut.transaction, chrononaut.change_id
             from public;
     end if;
 end

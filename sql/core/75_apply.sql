@@ -102,6 +102,7 @@ begin
         perform chrononaut._align_history(v);
     end if;
     v := chrononaut._entry(versioning_id);
+    perform chrononaut._note_periods(v);
     perform chrononaut._index_history(v);
     perform chrononaut._guard(v);
     perform chrononaut._write_capture(v);

@@ -23,6 +23,8 @@ CALLABLE = {
     "append_change_info",
     "_check_drop",
     "_forget",
+    "_transaction_scopes",
+    "_change_scopes",
     "_moment",
     "mark",
     "drop_mark",

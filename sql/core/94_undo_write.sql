@@ -1,0 +1,632 @@
+-- The writes of an undo, their order, and the functions that users call.
+--
+-- What writes to live tables has no search path of its own, so that the application's
+-- triggers find what they always find. Runs with the caller's rights. Safe to replay.
+
+create or replace function chrononaut._undo_statement(scope jsonb, step jsonb)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Parameters: 1 changes with the images, 2 changes with the keys, 3 marked columns.
+    select case step ->> 'operation'
+        when 'delete' then format(
+            'delete from %1$s l using pg_catalog.unnest($2) p(id), %2$s k '
+                'where k.%3$s operator(pg_catalog.=) p.id and %4$s',
+            scope ->> 'live', t.hits, scope ->> 'change_id', t.same_key)
+        when 'insert' then format(
+            'insert into %1$s (%2$s) overriding system value '
+                'select %3$s from pg_catalog.unnest($1) p(id) '
+                'join %4$s b on b.%5$s operator(pg_catalog.=) p.id',
+            scope ->> 'relation',
+            (select string_agg(quote_ident(c.value ->> 'name'), ', ' order by c.ordinality)
+                from jsonb_array_elements(scope -> 'columns') with ordinality c),
+            (select string_agg(format('b.%I::%s', c.value ->> 'history', c.value ->> 'cast'),
+                    ', ' order by c.ordinality)
+                from jsonb_array_elements(scope -> 'columns') with ordinality c),
+            t.hits, scope ->> 'change_id')
+        else format(
+            'update %1$s l set %2$s '
+                'from rows from (pg_catalog.unnest($1), pg_catalog.unnest($2), '
+                    'pg_catalog.unnest($3)) p(id, key_id, wanted) '
+                'join %3$s b on b.%4$s operator(pg_catalog.=) p.id %5$s where %6$s',
+            scope ->> 'live',
+            chrononaut._undo_assignments(scope, step),
+            t.hits,
+            scope ->> 'change_id',
+            case when (scope ->> 'pairs')::boolean then format(
+                'join %s k on k.%s operator(pg_catalog.=) p.key_id',
+                t.hits, scope ->> 'change_id') else '' end,
+            case when (scope ->> 'pairs')::boolean then t.same_key
+                else chrononaut._undo_keys(scope, 'l', 'live', 'b', 'history') end)
+        end
+    from (
+        select chrononaut._undo_hits(scope) as hits,
+            chrononaut._undo_keys(scope, 'l', 'live', 'k', 'history') as same_key
+    ) t
+$$;
+
+comment on function chrononaut._undo_statement(jsonb, jsonb) is
+    'The one statement that undoes all changes of a table by one operation.';
+
+
+create or replace function chrononaut._undo_assignments(scope jsonb, step jsonb)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(format(
+            case when c.always then '%1$I = b.%2$I::%3$s'
+                else '%1$I = case when pg_catalog.substr(p.wanted, %5$s, 1) '
+                    'operator(pg_catalog.=) ''1'' then b.%2$I::%3$s else l.%1$I end' end,
+            c.value ->> 'name', c.value ->> 'history', c.value ->> 'cast', null, c.ordinality),
+        ', ' order by c.ordinality)
+    from (
+        select e.value, e.ordinality,
+            bool_and(substr(m.wanted, e.ordinality::integer, 1) = '1') as always,
+            bool_or(substr(m.wanted, e.ordinality::integer, 1) = '1') as sometimes
+        from jsonb_array_elements(scope -> 'columns') with ordinality e
+        cross join jsonb_array_elements_text(step -> 'patterns') m(wanted)
+        group by e.value, e.ordinality
+    ) c
+    where c.sometimes and not (c.value ->> 'always')::boolean
+$$;
+
+comment on function chrononaut._undo_assignments(jsonb, jsonb) is
+    'The SET clause of an undo: columns that no row needs stay out of it.';
+
+
+create or replace function chrononaut._undo_precedes(
+    "before" jsonb,
+    "after" jsonb,
+    constraint_row pg_constraint)
+    returns integer
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Parents come before the children that refer to them, and go after them.
+    select case
+        when concat("before" ->> 'operation', ' ', "after" ->> 'operation') = any (case
+            when ("before" ->> 'oid')::oid = constraint_row.confrelid
+                and ("after" ->> 'oid')::oid = constraint_row.conrelid
+                then '{insert insert,insert update,update update,update insert}'::text[]
+            else '{}' end || case
+            when ("before" ->> 'oid')::oid = constraint_row.conrelid
+                and ("after" ->> 'oid')::oid = constraint_row.confrelid
+                then '{update delete,delete delete,delete update}'::text[]
+            else '{}' end)
+        then case
+            when "after" ->> 'operation' = 'delete' and constraint_row.confdeltype in ('c', 'n', 'd')
+                then 4
+            when constraint_row.condeferrable then 2
+            else 3 end
+        else 0 end
+$$;
+
+comment on function chrononaut._undo_precedes(jsonb, jsonb, pg_constraint) is
+    'How much it matters that one step is done before another one: 4 a lot, 0 not at all.';
+
+
+create or replace function chrononaut._undo_weight("before" jsonb, "after" jsonb)
+    returns integer
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Within a table rows go before others come, for the sake of its unique constraints.
+    select greatest(
+        case when "before" -> 'oid' = "after" -> 'oid'
+            and array_position('{delete,update,insert}', "before" ->> 'operation')
+                < array_position('{delete,update,insert}', "after" ->> 'operation') then 1 end,
+        (select max(chrononaut._undo_precedes("before", "after", c))
+            from pg_constraint c
+            where c.contype = 'f'
+                and c.conrelid in (("before" ->> 'oid')::oid, ("after" ->> 'oid')::oid)),
+        0)
+$$;
+
+comment on function chrononaut._undo_weight(jsonb, jsonb) is
+    'How much one step wants to be done before another one.';
+
+
+create or replace function chrononaut._undo_order(steps jsonb)
+    returns integer[]
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_done integer[] := '{}';
+begin
+    while cardinality(v_done) < jsonb_array_length(steps) loop
+        v_done := v_done || (
+            select (s.ordinality - 1)::integer
+            from jsonb_array_elements(steps) with ordinality s
+            where s.ordinality - 1 <> all (v_done)
+            order by (
+                    select max(chrononaut._undo_weight(o.value, s.value))
+                    from jsonb_array_elements(steps) with ordinality o
+                    where o.ordinality <> s.ordinality and o.ordinality - 1 <> all (v_done)
+                ) nulls first,
+                s.ordinality
+            limit 1);
+    end loop;
+    return v_done;
+end;
+$$;
+
+comment on function chrononaut._undo_order(jsonb) is
+    'The order of the steps of an undo: one by one, what least has to wait for others.';
+
+
+create or replace function chrononaut._undo_constraints(scopes jsonb, deferred_too boolean)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(distinct format('%I.%I', n.nspname, c.conname), ', ')
+    from pg_constraint c
+    join pg_namespace n on n.oid = c.connamespace
+    join jsonb_array_elements(scopes) s on (s ->> 'oid')::oid in (c.conrelid, c.confrelid)
+    where c.condeferrable and c.conparentid = 0
+        and (deferred_too or not c.condeferred)
+$$;
+
+comment on function chrononaut._undo_constraints(jsonb, boolean) is
+    'The deferrable constraints of the tables of an undo, with or without those deferred anyway.';
+
+
+create or replace function chrononaut._undo_say(tie jsonb)
+    returns text
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_said text := nullif(current_setting('chrononaut.change_info', true), '');
+    v_info jsonb := chrononaut.change_info();
+begin
+    if v_said is not null then
+        v_info := v_said::jsonb;
+    end if;
+    perform set_config('chrononaut.change_info', (v_info || jsonb_build_object('extra', case
+        when jsonb_typeof(v_info -> 'extra') = 'object' then v_info -> 'extra' || tie
+        else tie end))::text, true);
+    return v_said;
+end;
+$$;
+
+comment on function chrononaut._undo_say(jsonb) is
+    'Adds to the extras of the change info what the changes to come are for; returns the old text.';
+
+
+create or replace function chrononaut._undo_check(scope jsonb)
+    returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if (scope ->> 'strict')::boolean
+        and nullif(current_setting('chrononaut.change_info', true), '') is null then
+        perform chrononaut._refuse((scope ->> 'oid')::oid,
+            format('a write to %s needs change info', scope ->> 'relation'),
+            'Begin with: select chrononaut.set_change_info(user_id => ..., rationale => ...);',
+            'VH002');
+    end if;
+end;
+$$;
+
+comment on function chrononaut._undo_check(jsonb) is
+    'Raises VH002 where a table asks for change info and none was said.';
+
+
+create or replace function chrononaut._undo_tell(scope jsonb)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_column record;
+begin
+    for v_column in
+        select s.key as name, s.value as reason
+        from jsonb_each_text(scope -> 'skipped') s
+        union all
+        select h.name, 'is hidden: its old value is not known'
+        from jsonb_array_elements_text(scope -> 'unknown') h(name)
+    loop
+        raise notice 'column % of % is left alone: it %',
+            quote_ident(v_column.name), scope ->> 'relation', v_column.reason;
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._undo_tell(jsonb) is
+    'Says which columns cannot be put back, and why.';
+
+
+create or replace function chrononaut._undo_refuse(scope jsonb, what text, conflicts bigint)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_list text;
+    v_first text;
+    v_column text;
+begin
+    execute format(
+        'select string_agg(format(''%%s: %%s'', d.k, d.c), E''\n''), (array_agg(d.k || '' '' || d.c))[1], '
+            '(array_agg(split_part(d.c, '', '', 1)))[1] '
+        'from (select x.key::text, x.conflict from (%s) x(relation, operation, rows, key, '
+            'before, after, conflict) limit 10) d(k, c)',
+        chrononaut._undo_details(scope, true))
+    into v_list, v_first, v_column;
+    v_column := regexp_replace(v_column,
+        ' ?(changed|deleted|created again|hidden columns changed) since$', '');
+    perform chrononaut._undo_raise(scope,
+        format('undo of %s would overwrite later changes: %s %s%s', what, scope ->> 'relation',
+            v_first, case when conflicts > 1 then format(', and %s more', conflicts - 1) else '' end),
+        v_list, v_column);
+end;
+$$;
+
+comment on function chrononaut._undo_refuse(jsonb, text, bigint) is
+    'Raises VH007 with the conflicts of a scope.';
+
+
+create or replace function chrononaut._undo_raise(
+    scope jsonb,
+    problem text,
+    list text,
+    column_name text)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    raise exception '%', problem
+        using errcode = 'VH007',
+              schema = scope ->> 'schema',
+              table = scope ->> 'table',
+              column = coalesce(column_name, ''),
+              detail = list,
+              hint = 'Look at it with dry_run => true; force => true overwrites.';
+end;
+$$;
+
+comment on function chrononaut._undo_raise(jsonb, text, text, text) is
+    'Raises VH007.';
+
+
+create or replace function chrononaut._undo_plan(scopes jsonb, what text, force boolean)
+    returns jsonb
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_scope jsonb;
+    v_step record;
+    v_steps jsonb := '[]';
+begin
+    for v_scope in select s from jsonb_array_elements(scopes) s loop
+        perform chrononaut._undo_check(v_scope);
+        execute chrononaut._undo_lock(v_scope);
+    end loop;
+    for v_scope in select s from jsonb_array_elements(scopes) s loop
+        for v_step in execute format(
+            'select * from (%s) x(operation, rows, images, keys, wanted, patterns, conflicts) '
+                'order by x.conflicts desc', chrononaut._undo_steps(v_scope))
+        loop
+            if v_step.conflicts > 0 and not force then
+                perform chrononaut._undo_refuse(v_scope, what, v_step.conflicts);
+            end if;
+            v_steps := v_steps || (to_jsonb(v_step) || jsonb_build_object(
+                'oid', v_scope -> 'oid', 'scope', v_scope));
+        end loop;
+    end loop;
+    return v_steps;
+end;
+$$;
+
+comment on function chrononaut._undo_plan(jsonb, text, boolean) is
+    'Locks the rows of an undo and returns its steps; VH007 if there is a conflict.';
+
+
+create or replace function chrononaut._undo_guard(step jsonb, what text)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_scope jsonb := step -> 'scope';
+    v_child record;
+    v_found boolean;
+begin
+    for v_child in
+        select c.conrelid::regclass as child, c.conrelid = c.confrelid as itself,
+            string_agg(format('r.%I operator(pg_catalog.=) l.%I', a.attname, b.attname), ' and '
+                order by k.n) as condition
+        from pg_constraint c
+        cross join unnest(c.conkey, c.confkey) with ordinality k(child, parent, n)
+        join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.child
+        join pg_attribute b on b.attrelid = c.confrelid and b.attnum = k.parent
+        where c.contype = 'f' and c.conparentid = 0 and c.confdeltype in ('c', 'n', 'd')
+            and c.confrelid = (step ->> 'oid')::oid
+        group by c.oid, c.conrelid, c.confrelid
+    loop
+        execute format(
+            'with k as materialized (select h.* from %1$s h where h.%2$s = any ($1)) '
+            'select exists (select from k join %3$s l on %4$s join %5$s r on %6$s %7$s)',
+            chrononaut._undo_hits(v_scope), v_scope ->> 'change_id', v_scope ->> 'live',
+            chrononaut._undo_keys(v_scope, 'l', 'live', 'k', 'history'),
+            v_child.child, v_child.condition,
+            case when v_child.itself then format('where not exists (select from k o where %s)',
+                chrononaut._undo_keys(v_scope, 'r', 'live', 'o', 'history')) else '' end)
+        into v_found
+        using (step ->> 'keys')::bigint[];
+        if v_found then
+            perform chrononaut._undo_raise(v_scope,
+                format('undo of %s would take rows of %s along that refer to deleted rows of %s',
+                    what, v_child.child, v_scope ->> 'relation'), null, null);
+        end if;
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._undo_guard(jsonb, text) is
+    'Raises VH007 if a delete would cascade to rows that are not part of the undo.';
+
+
+create or replace function chrononaut._undo_write(step jsonb, what text, force boolean)
+    returns void
+    language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+    v_count bigint;
+begin
+    if step ->> 'operation' = 'delete' and not force then
+        perform chrononaut._undo_guard(step, what);
+    end if;
+    execute chrononaut._undo_statement(step -> 'scope', step)
+    using (step ->> 'images')::bigint[], (step ->> 'keys')::bigint[], (step ->> 'wanted')::text[];
+    get diagnostics v_count = row_count;
+    if v_count <> (step ->> 'rows')::bigint then
+        raise exception 'undo of %: % of % rows of % took the %', what, v_count,
+            step ->> 'rows', step #>> '{scope,relation}', step ->> 'operation'
+            using errcode = 'object_not_in_prerequisite_state',
+                  schema = step #>> '{scope,schema}',
+                  table = step #>> '{scope,table}',
+                  hint = 'Nothing was undone. A trigger, a rule or a policy of the table kept the others.';
+    end if;
+end;
+$$;
+
+comment on function chrononaut._undo_write(jsonb, text, boolean) is
+    'Executes one step of an undo, as the caller and on the caller''s search path.';
+
+
+create or replace function chrononaut._undo_explain(
+    steps jsonb,
+    state text,
+    message text,
+    detail text,
+    place text[])
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_unknown boolean := state = '23502' and not exists (
+        select from jsonb_array_elements(steps) s
+        cross join jsonb_array_elements(s #> '{scope,columns}') c
+        where s #>> '{scope,schema}' = place[1] and s #>> '{scope,table}' = place[2]
+            and c ->> 'name' = place[3]);
+begin
+    raise exception '%', case when v_unknown
+            then format('rows of %I.%I cannot be brought back: the old value of column %I is not known, '
+                'and it may not be null', place[1], place[2], place[3])
+            else message end
+        using errcode = state,
+              detail = detail,
+              schema = place[1],
+              table = place[2],
+              column = place[3],
+              constraint = place[4],
+              hint = case
+                when v_unknown then 'Nothing was written. Give the column a default for the time being.'
+                else 'Nothing was written. Where rows refer to each other or exchange values, the '
+                    'constraint has to be deferrable.' end;
+end;
+$$;
+
+comment on function chrononaut._undo_explain(jsonb, text, text, text, text[]) is
+    'Raises the error of a write again, with what can be done about it.';
+
+
+create or replace function chrononaut._undo_all(
+    steps jsonb,
+    scopes jsonb,
+    what text,
+    force boolean)
+    returns void
+    language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+    v_deferred text := chrononaut._undo_constraints(scopes, true);
+    v_immediate text := chrononaut._undo_constraints(scopes, false);
+    v_order integer[] := chrononaut._undo_order(chrononaut._undo_outline(steps));
+    v_number integer;
+    v_message text;
+    v_detail text;
+    v_schema text;
+    v_table text;
+    v_column text;
+    v_constraint text;
+begin
+    if v_deferred is not null then
+        execute 'set constraints ' || v_deferred || ' deferred';
+    end if;
+    foreach v_number in array v_order loop
+        perform chrononaut._undo_write(steps -> v_number, what, force);
+    end loop;
+    if v_immediate is not null then
+        execute 'set constraints ' || v_immediate || ' immediate';
+    end if;
+exception when foreign_key_violation or not_null_violation or unique_violation then
+    get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail,
+        v_schema = schema_name, v_table = table_name, v_column = column_name,
+        v_constraint = constraint_name;
+    perform chrononaut._undo_explain(steps, sqlstate, v_message, v_detail,
+        array[v_schema, v_table, v_column, v_constraint]);
+end;
+$$;
+
+comment on function chrononaut._undo_all(jsonb, jsonb, text, boolean) is
+    'Executes the steps of an undo in the order of the foreign keys: all of them or none.';
+
+
+create or replace function chrononaut._undo_outline(steps jsonb)
+    returns jsonb
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object('oid', s.value #> '{scope,oid}',
+        'operation', s.value -> 'operation') order by s.ordinality), '[]')
+    from jsonb_array_elements(steps) with ordinality s
+$$;
+
+comment on function chrononaut._undo_outline(jsonb) is
+    'Table and operation of each step, without the rows.';
+
+
+create or replace function chrononaut._undo(
+    scopes jsonb,
+    what text,
+    tie jsonb,
+    dry_run boolean,
+    force boolean,
+    summary boolean)
+    returns table (relation text, operation text, rows bigint, key jsonb, before jsonb,
+        after jsonb, conflict text)
+    language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+    v_scope jsonb;
+    v_steps jsonb;
+    v_said text;
+begin
+    for v_scope in select s from pg_catalog.jsonb_array_elements(scopes) s loop
+        perform chrononaut._undo_tell(v_scope);
+    end loop;
+    if not dry_run then
+        v_steps := chrononaut._undo_plan(scopes, what, force);
+    end if;
+    if dry_run or not summary then
+        for v_scope in select s from pg_catalog.jsonb_array_elements(scopes) s loop
+            return query execute chrononaut._undo_details(v_scope, false);
+        end loop;
+    end if;
+    if not dry_run then
+        v_said := chrononaut._undo_say(tie);
+        perform chrononaut._undo_all(v_steps, scopes, what, force);
+        perform pg_catalog.set_config('chrononaut.change_info', coalesce(v_said, ''), true);
+        if summary then
+            return query select * from chrononaut._undo_summary(v_steps);
+        end if;
+    end if;
+end;
+$$;
+
+comment on function chrononaut._undo(jsonb, text, jsonb, boolean, boolean, boolean) is
+    'Undoes scopes, or says what that would do.';
+
+
+create or replace function chrononaut._undo_summary(steps jsonb)
+    returns table (relation text, operation text, rows bigint, key jsonb, before jsonb,
+        after jsonb, conflict text)
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select s.value #>> '{scope,relation}', s.value ->> 'operation', (s.value ->> 'rows')::bigint,
+        null::jsonb, null::jsonb, null::jsonb,
+        case when (s.value ->> 'conflicts')::bigint > 0
+            then format('later changes of %s rows overwritten', s.value ->> 'conflicts') end
+    from jsonb_array_elements(steps) with ordinality s
+    order by s.ordinality
+$$;
+
+comment on function chrononaut._undo_summary(jsonb) is
+    'What the steps of an undo did: one row per table and operation.';
+
+
+create or replace function chrononaut.undo_transaction(
+    transaction_id bigint,
+    dry_run boolean default false,
+    force boolean default false)
+    returns table (relation text, operation text, rows bigint, key jsonb, before jsonb,
+        after jsonb, conflict text)
+    language plpgsql
+as $$
+#variable_conflict use_variable
+begin
+    return query select u.* from chrononaut._undo(
+        chrononaut._transaction_scopes(transaction_id, force),
+        pg_catalog.format('transaction %s', transaction_id),
+        pg_catalog.jsonb_build_object('undone_transaction', transaction_id),
+        dry_run, force, true) u;
+end;
+$$;
+
+comment on function chrononaut.undo_transaction(bigint, boolean, boolean) is
+    'Undoes all changes of a transaction, in all tables or in none; dry_run shows them row by row.';
+
+
+create or replace function chrononaut.undo_change(
+    change_id bigint,
+    target regclass default null,
+    dry_run boolean default false,
+    force boolean default false)
+    returns table (relation text, operation text, rows bigint, key jsonb, before jsonb,
+        after jsonb, conflict text)
+    language plpgsql
+as $$
+#variable_conflict use_variable
+begin
+    return query select u.* from chrononaut._undo(
+        chrononaut._change_scopes(change_id, target),
+        pg_catalog.format('change %s', change_id),
+        pg_catalog.jsonb_build_object('undone_change', change_id),
+        dry_run, force, false) u;
+end;
+$$;
+
+comment on function chrononaut.undo_change(bigint, regclass, boolean, boolean) is
+    'Undoes one change and no other; later changes of other columns are kept.';
+
+
+do $periods$
+begin
+    perform chrononaut._note_periods(v)
+    from chrononaut.versioning v
+    where v.active and v.registered_in = chrononaut._here();
+end
+$periods$;
