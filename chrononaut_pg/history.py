@@ -8,17 +8,16 @@ import threading
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import event
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import Mapper, Session, configure_mappers
+from sqlalchemy.orm import Mapper, configure_mappers
 
 from chrononaut_pg._mapping import Mapping
+from chrononaut_pg._read_only import ReadOnly, guard_flushes
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
-from chrononaut_pg.exceptions import ReadOnlyHistoryError
 
 
 @functools.total_ordering
-class History:
+class History(ReadOnly):
     """Base of all history classes: one version of one row, as it was.
 
     `version` counts from 0, `valid_from` and `valid_to` bound its period (None: without
@@ -28,27 +27,6 @@ class History:
 
     __chrononaut_declaration__: Declaration
     __chrononaut_meta_names__: dict[str, str]
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        raise ReadOnlyHistoryError(
-            f"{type(self).__name__} cannot be made by hand",
-            hint="History objects come from versions(), version_at() and queries.",
-        )
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_sa_"):
-            self._refuse(name)
-        object.__setattr__(self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        self._refuse(name)
-
-    def _refuse(self, name: str) -> None:
-        raise ReadOnlyHistoryError(
-            f"{type(self).__name__}.{name} cannot be changed: history is read-only",
-            column=name,
-            hint="Change the live object instead.",
-        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, History):
@@ -161,8 +139,7 @@ def _make(one: Declaration) -> type[Any]:
     )
     Mapping(one, cls, base).map()
     _CLASSES[one.model] = cls
-    if not event.contains(Session, "before_flush", _refuse_history):
-        event.listen(Session, "before_flush", _refuse_history)
+    guard_flushes()
     for mapper in list(one.mapper.self_and_descendants):
         if mapper.local_table is one.table and is_declared(mapper.class_):
             _make(declaration(mapper.class_))
@@ -176,16 +153,6 @@ def _base(one: Declaration) -> type[Any] | None:
         return None
     found = _CLASSES.get(parent.class_) or _make(declaration(parent.class_))
     return found if sa_inspect(found).polymorphic_on is not None else None
-
-
-def _refuse_history(session: Session, flush_context: Any, instances: Any) -> None:
-    """Raise before anything is written if history objects would be."""
-    for one in (*session.new, *session.dirty, *session.deleted):
-        if isinstance(one, History):
-            raise ReadOnlyHistoryError(
-                f"{one!r} cannot be written or deleted: history is read-only",
-                hint="Write the live object; expunge this one from the session.",
-            )
 
 
 def _restore(model: type[Any], values: dict[str, Any]) -> Any:

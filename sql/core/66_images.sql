@@ -6,6 +6,11 @@
 -- row. Parameters of the query: $1 transaction, $2 user, $3 since, $4 until, $5 after
 -- which change, $6 how many. Safe to replay.
 
+create index if not exists transaction_issued_at
+    on chrononaut.transaction using brin (issued_at)
+    with (pages_per_range = 32, autosummarize = on);
+
+
 create or replace function chrononaut._readable(schema_name text, table_name text)
     returns boolean
     language sql
