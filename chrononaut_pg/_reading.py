@@ -1,6 +1,7 @@
 """How a reader runs: with which session, and what its failure means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select
@@ -8,6 +9,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session, object_session, scoped_session
 
+from chrononaut_pg._direct import Direct
 from chrononaut_pg.declarations import declaration, table_name
 from chrononaut_pg.exceptions import (
     ChrononautException,
@@ -61,12 +63,16 @@ def check_bind(model: type[Any], session: Session) -> None:
 
 
 def rows(
-    instance: Any, session: Session, statement: Callable[[], Select[Any]]
+    instance: Any,
+    session: Session,
+    statement: Callable[[], Select[Any]],
+    parameters: Mapping[str, Any] | None = None,
 ) -> list[Any]:
     """Execute the statement of a reader where the object's table is."""
     try:
         mapper = {"mapper": sa_inspect(type(instance))}
-        return list(session.execute(statement(), bind_arguments=mapper))
+        found = session.execute(statement(), parameters, bind_arguments=mapper)
+        return list(found)
     except ProgrammingError as error:
         if sqlstate_of(error) in (*_UNDEFINED, _UNDEFINED_COLUMN):
             raise _explained(instance, session, error) from error
@@ -74,10 +80,34 @@ def rows(
 
 
 def scalars(
-    instance: Any, session: Session, statement: Callable[[], Select[Any]]
+    instance: Any,
+    session: Session,
+    statement: Callable[[], Select[Any]],
+    parameters: Mapping[str, Any] | None = None,
 ) -> list[Any]:
     """Execute the statement of a reader; return the first value of each row."""
-    return [row[0] for row in rows(instance, session, statement)]
+    return [row[0] for row in rows(instance, session, statement, parameters)]
+
+
+def all_versions(
+    instance: Any, session: Session, found: Direct, key: tuple[Any, ...]
+) -> list[Any]:
+    """Return all versions that have ended, as the view gives them."""
+    parameters = found.parameters(key)
+    changes = [row[0] for row in rows(instance, session, lambda: found.all, parameters)]
+    dialect = session.get_bind(sa_inspect(type(instance))).dialect
+    return found.derive(changes, getattr(dialect, "_json_deserializer", None))
+
+
+def in_force(
+    instance: Any, session: Session, found: Direct, key: tuple[Any, ...], at: datetime
+) -> Any:
+    """Return the version in force, the object itself if that is the live row."""
+    parameters = {**found.parameters(key), "at": at}
+    ((live, version),) = rows(instance, session, lambda: found.version_at, parameters)
+    if version is None:
+        return instance if live else None
+    return version if found.covers(version, at) else None
 
 
 def _explained(

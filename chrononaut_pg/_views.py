@@ -81,6 +81,16 @@ def history_table(model: type[Any]) -> Table:
     return found
 
 
+def whole_history_table(one: Declaration, view: Table) -> Table:
+    """Return the history table with all the columns that the view of it shows."""
+    found = history_table(one.model)
+    stored = meta_names({column.name for column in one.table.columns})
+    for column in view.columns:
+        if column.name not in stored.values():
+            _add(found, column.name, _type(column))
+    return found
+
+
 def private_registry(one: Declaration) -> registry:
     """Return the registry of all history classes of one MetaData."""
     metadata = _private(one.table.metadata)

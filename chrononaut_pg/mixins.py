@@ -17,7 +17,13 @@ from sqlalchemy.orm import (
 )
 
 from chrononaut_pg import ddl, readers
-from chrononaut_pg._reading import rows, scalars, session_of
+from chrononaut_pg._reading import (
+    all_versions,
+    in_force,
+    rows,
+    scalars,
+    session_of,
+)
 from chrononaut_pg.capture import DEFAULTS
 from chrononaut_pg.context import NOT_SAID, said
 from chrononaut_pg.declarations import declare, is_declared
@@ -105,6 +111,9 @@ class Versioned(Capturing):
         found = session_of(self, session)
         if return_query:
             return readers.query_versions(self, found, before, after, ordered)
+        direct = readers.direct_of(self) if before is None and after is None else None
+        if direct is not None and direct.has_all:
+            return all_versions(self, found, direct, readers.key_of(self))
         return scalars(
             self, found, lambda: self.select_versions(before, after, ordered)
         )
@@ -116,6 +125,10 @@ class Versioned(Capturing):
         existed or while it was deleted.
         """
         found = session_of(self, session)
+        direct = readers.direct_of(self)
+        if direct is not None:
+            key, moment = readers.key_of(self), readers.aware(at)
+            return in_force(self, found, direct, key, moment)
         # What select_version_at asks in SQL is cheaper to ask here.
         begun = scalars(
             self, found, lambda: _fresh(readers.select_newest_begun(self, at))
@@ -130,7 +143,13 @@ class Versioned(Capturing):
     def previous_version(self, session: Session | None = None) -> Any:
         """Return the newest earlier version, None if there is none."""
         found = session_of(self, session)
-        return next(iter(scalars(self, found, self.select_previous_version)), None)
+        direct = readers.direct_of(self)
+        if direct is None:
+            versions = scalars(self, found, self.select_previous_version)
+        else:
+            parameters = direct.parameters(readers.key_of(self))
+            versions = scalars(self, found, lambda: direct.previous, parameters)
+        return next(iter(versions), None)
 
     def has_changed_since(
         self, since: datetime, session: Session | None = None

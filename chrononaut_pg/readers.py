@@ -26,12 +26,12 @@ from sqlalchemy.orm import Query, Session, aliased
 from chrononaut_pg._changes import (
     Blame,
     Change,
-    attributes,
     blame_from,
     changes_from,
-    differing,
     hidden_attributes,
 )
+from chrononaut_pg._comparing import attributes, differing
+from chrononaut_pg._direct import Direct, direct
 from chrononaut_pg._views import history_table
 from chrononaut_pg.declarations import declaration, key_columns
 from chrononaut_pg.exceptions import ChrononautException
@@ -183,6 +183,11 @@ def select_blame(instance: Any) -> Select[Any]:
         for n, name in enumerate(sets)
     ]
     return select(union_all(*parts).subquery())
+
+
+def direct_of(instance: Any) -> Direct | None:
+    """Return the statements that read an object's history past the view, if any do."""
+    return direct(_class(instance))
 
 
 def key_of(instance: Any) -> tuple[Any, ...]:

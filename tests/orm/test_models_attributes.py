@@ -235,7 +235,7 @@ def test_deferred_columns_come_with_the_version_in_one_statement(
             [old] = ann.versions(session=session)
             assert (old.notes, old.loud) == ("n", "ANN")
 
-        assert len([one for one in sent if "person_versions" in one]) == 1
+        assert len([one for one in sent if "person_history" in one]) == 1
 
 
 def test_attributes_with_a_column_prefix(engine: Engine) -> None:

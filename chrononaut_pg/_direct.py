@@ -1,0 +1,298 @@
+"""Statements that read a history table itself, past the versions view.
+
+The view gives every version its number, its period and what began it, by going through
+all changes of the key. What one answer needs is found by probes of the history's
+primary key, and `versions()` derives it here, so that nothing is sent twice. The view
+says what is right: both give the same. Statements are made once per class.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Select,
+    Subquery,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import aliased
+
+from chrononaut_pg._views import META_COLUMNS, meta_names, whole_history_table
+from chrononaut_pg.declarations import Declaration, key_columns, latest
+
+_FIRST: ColumnElement[int] = literal_column(str(-(2**63)))
+"""A change id before all others."""
+
+_ZERO: ColumnElement[int] = literal_column("0")
+
+_ONE: ColumnElement[int] = literal_column("1")
+
+_TOLD = ("change_id", "operation", "transaction_id")
+"""What a version knows of the change that began it."""
+
+_INSERT: ColumnElement[str] = literal_column("'I'")
+
+_ENDS = ("D", "T")
+"""Operations after which nobody knows what began a version, but for an insert."""
+
+
+class Direct:
+    """The statements of one history class."""
+
+    def __init__(self, cls: type[Any], one: Declaration) -> None:
+        self._cls = cls
+        self._view: Table = sa_inspect(cls).local_table
+        self._history = whole_history_table(one, self._view)
+        self._key = {
+            column: bindparam(f"key_{n}", type_=column.type)
+            for n, column in enumerate(key_columns(one, one.table))
+        }
+        self._stored = meta_names(column.name for column in one.table.columns)
+        self._meta = {self._stored[name]: name for name in META_COLUMNS}
+        self._named: dict[str, str] = cls.__chrononaut_meta_names__
+        self.has_all = sa_inspect(cls).polymorphic_on is None
+        """Whether `all` will do: inserts have no data, so they are of no class."""
+
+    def parameters(self, key: Iterable[Any]) -> dict[str, Any]:
+        """Return what the statements need to know of an object."""
+        return {f"key_{n}": value for n, value in enumerate(key)}
+
+    def covers(self, version: Any, at: datetime) -> bool:
+        """Whether a version that had begun by a time lasted longer."""
+        values = vars(version)
+        lasted: bool = values[self._named["valid_to"]] > at
+        return lasted
+
+    def derive(
+        self, found: Iterable[Any], loads: Callable[[str], Any] | None = None
+    ) -> list[Any]:
+        """Give what `all` selects its numbers, periods and beginnings; drop inserts."""
+        of = self._named
+        number, began, ended = of["version"], of["valid_from"], of["valid_to"]
+        operation, changed, info = of["operation"], of["changed"], of["change_info"]
+        told = of["created_change_info"]
+        same = [(of[f"created_{name}"], of[name]) for name in _TOLD]
+        parse = _Parser(loads or json.loads).parse
+        versions: list[Any] = []
+        text, last = "null", None
+        for version in found:
+            values = vars(version)
+            if last is not None:
+                values[began] = last[changed]
+                if last[operation] not in _ENDS:
+                    values[told] = parse(text)
+                    for created, name in same:
+                        values[created] = last[name]
+            text, last = values[info], values
+            if values[operation] != "I":
+                values[number] = len(versions)
+                values[ended] = values[changed]
+                values[info] = parse(text)
+                versions.append(version)
+        return versions
+
+    @functools.cached_property
+    def version_at(self) -> Select[Any]:
+        """Select whether the live row was in force; else the newest version begun.
+
+        That is the one behind the last change that was not later and is not followed by
+        an insert. Without such a change it is the first.
+        """
+        at = bindparam("at", type_=DateTime(timezone=True))
+        live = exists().where(*(column == key for column, key in self._key.items()))
+        past, following = self._history.alias("c"), self._history.alias("f")
+        candidate = (
+            select(_change_id(past))
+            .where(*self._keyed(past), past.c["chrononaut:changed"] <= at)
+            .order_by(_change_id(past).desc())
+            # A fence: the condition on what follows is checked row by row.
+            .offset(_ZERO)
+            .subquery("past")
+        )
+        last = _change_id(candidate)
+        follows = (
+            select(following.c["chrononaut:operation"] != _INSERT)
+            .where(*self._keyed(following), _change_id(following) > last)
+            .order_by(_change_id(following))
+            .limit(_ONE)
+            .scalar_subquery()
+        )
+        begun = (
+            select(last)
+            .where(func.coalesce(follows, live))
+            .order_by(last.desc())
+            .limit(_ONE)
+            .scalar_subquery()
+        )
+        begin = select(begun.label("change_id")).subquery("b")
+        image = self._history.alias("i")
+        version = (
+            select(image)
+            .where(
+                *self._keyed(image),
+                _change_id(image) > func.coalesce(begin.c.change_id, _FIRST),
+            )
+            .order_by(_change_id(image))
+            .limit(_ONE)
+            .lateral("h")
+        )
+        before = self._history.alias("p")
+        known = and_(*self._keyed(before), _change_id(before) == begin.c.change_id)
+        joined = begin.outerjoin(
+            version, version.c["chrononaut:operation"] != _INSERT
+        ).outerjoin(before, known)
+        nothing = ~exists().where(*self._keyed(self._history))
+        current = or_(begin.c.change_id.is_not(None), nothing) & live
+        found = self._columns(version, before)
+        whole = select(
+            case((_change_id(version).is_(None), current)).label("chrononaut:live"),
+            *found,
+        ).select_from(joined)
+        answer = whole.subquery("v")
+        return self._entity(answer, answer.c["chrononaut:live"])
+
+    @functools.cached_property
+    def previous(self) -> Select[Any]:
+        """Select the newest version that has ended."""
+        image, earlier = self._history.alias("i"), self._history.alias("e")
+        version = (
+            select(image)
+            .where(*self._keyed(image), image.c["chrononaut:operation"] != _INSERT)
+            .order_by(_change_id(image).desc())
+            .limit(_ONE)
+            .subquery("h")
+        )
+        before = (
+            select(earlier)
+            .where(*self._keyed(earlier), _change_id(earlier) < _change_id(version))
+            .order_by(_change_id(earlier).desc())
+            .limit(_ONE)
+            .lateral("p")
+        )
+        joined = version.outerjoin(before, true())
+        found = self._columns(version, before)
+        return self._entity(select(*found).select_from(joined).subquery("v"))
+
+    @functools.cached_property
+    def all(self) -> Select[Any]:
+        """Select all changes as versions that lack what `derive` gives them."""
+        history = self._history.alias("h")
+        columns = [self._sent(column.name, history) for column in self._view.columns]
+        whole = select(*columns).where(*self._keyed(history)).subquery("v")
+        return self._entity(whole).order_by(whole.c[self._stored["change_id"]])
+
+    def _sent(self, name: str, history: Any) -> ColumnElement[Any]:
+        """Return a column as far as the history table has it; change info as text."""
+        meta = self._meta.get(name)
+        if meta == "change_info":
+            return cast(history.c["chrononaut:change_info"], Text).label(name)
+        found = history.c.get(f"chrononaut:{meta}" if meta else name)
+        return null().label(name) if found is None else found.label(name)
+
+    def _columns(self, version: Any, before: Any) -> list[ColumnElement[Any]]:
+        """Return the columns of the view, for a change and the one before it."""
+        return [
+            self._column(column.name, version, before).label(column.name)
+            for column in self._view.columns
+        ]
+
+    def _column(self, name: str, version: Any, before: Any) -> ColumnElement[Any]:
+        meta = self._meta.get(name)
+        if meta is None:
+            found: ColumnElement[Any] = version.c[name]
+            return found
+        if meta == "version":
+            return self._number(version)
+        if meta == "valid_from":
+            return before.c["chrononaut:changed"]  # type: ignore[no-any-return]
+        if meta == "valid_to":
+            return version.c["chrononaut:changed"]  # type: ignore[no-any-return]
+        if meta.startswith("created_"):
+            said = before.c[f"chrononaut:{meta.removeprefix('created_')}"]
+            operation = before.c["chrononaut:operation"]
+            known = and_(*(operation != literal_column(f"'{end}'") for end in _ENDS))
+            return case((known, said))
+        return version.c[f"chrononaut:{meta}"]  # type: ignore[no-any-return]
+
+    def _number(self, version: Any) -> ColumnElement[Any]:
+        counted = self._history.alias("n")
+        number = select(func.count() - _ONE).where(
+            *self._keyed(counted),
+            _change_id(counted) <= _change_id(version),
+            counted.c["chrononaut:operation"] != _INSERT,
+        )
+        return case((_change_id(version).is_not(None), number.scalar_subquery()))
+
+    def _entity(self, whole: Subquery, *more: Any) -> Select[Any]:
+        """Select history objects from rows with the columns of the view."""
+        version = aliased(self._cls, whole, adapt_on_names=True)
+        return select(*more, version).execution_options(populate_existing=True)
+
+    def _keyed(self, table: Any) -> list[ColumnElement[bool]]:
+        return [table.c[column.name] == value for column, value in self._key.items()]
+
+
+class _Parser:
+    """Parses change info; what repeats is copied, which is faster."""
+
+    def __init__(self, loads: Callable[[str], Any]) -> None:
+        self._loads = loads
+        self._text: str | None = None
+        self._value: Any = None
+        self._flat = False
+
+    def parse(self, text: str) -> Any:
+        """Return the value of *text*, an object of its own."""
+        if text != self._text:
+            self._text, self._value = text, self._loads(text)
+            self._flat = isinstance(self._value, dict) and not any(
+                isinstance(one, dict | list) for one in self._value.values()
+            )
+        return {**self._value} if self._flat else _copied(self._value)
+
+
+_DIRECT: WeakKeyDictionary[type[Any], tuple[int, Direct | None]] = WeakKeyDictionary()
+
+
+def direct(cls: type[Any]) -> Direct | None:
+    """Return the statements of a history class, None where only the view will do."""
+    known = _DIRECT.get(cls)
+    if known is None or known[0] != latest():
+        one: Declaration = cls.__chrononaut_declaration__
+        known = latest(), Direct(cls, one) if _is_plain(one) else None
+        _DIRECT[cls] = known
+    return known[1]
+
+
+def _is_plain(one: Declaration) -> bool:
+    """Whether a version is one row of one history table."""
+    key = key_columns(one, one.table)
+    return len(one.tables) == 1 and set(key) == set(one.table.primary_key.columns)
+
+
+def _change_id(table: Any) -> Any:
+    return table.c["chrononaut:change_id"]
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copied(one) for name, one in value.items()}
+    return [_copied(one) for one in value] if isinstance(value, list) else value
