@@ -94,7 +94,8 @@ def all_versions(
 ) -> list[Any]:
     """Return all versions that have ended, as the view gives them."""
     parameters = found.parameters(key)
-    changes = [row[0] for row in rows(instance, session, lambda: found.all, parameters)]
+    wanted = found.all_new if found.are_new(session) else found.all
+    changes = scalars(instance, session, lambda: wanted, parameters)
     dialect = session.get_bind(sa_inspect(type(instance))).dialect
     return found.derive(changes, getattr(dialect, "_json_deserializer", None))
 
