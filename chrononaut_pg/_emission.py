@@ -4,23 +4,23 @@ One `Listener` per engine. What a transaction was told is kept in `Connection.in
 forgotten when PostgreSQL forgets it. Wired by `chrononaut_pg.session.listen` only.
 """
 
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-import psycopg
-from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from chrononaut_pg._providers import Provider, leave_all, own_providers, provider_on
 from chrononaut_pg._statements import Kind, kind_of
 from chrononaut_pg._strict import check_statement
 from chrononaut_pg.capture import current_capture
-from chrononaut_pg.context import Said, compose, said, to_json
+from chrononaut_pg.context import Said, said, to_json
 from chrononaut_pg.exceptions import ChangeInfoLostWarning, from_database_error
 
 _KEY = "chrononaut_pg"
@@ -35,36 +35,6 @@ _SAY = "select set_config('chrononaut.change_info', {}, true)"
 _SUPPRESS = "select set_config('chrononaut.suppressed', '{}', true)"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Provider:
-    """Where change info comes from when no enclosing block says it."""
-
-    user_id: Callable[[], Any] | None = None
-    remote_addr: Callable[[], str | None] | None = None
-    extra: Callable[[], Mapping[str, Any] | None] | None = None
-    require_extra: Callable[[], bool] | None = None
-
-    def who(self) -> tuple[Any, Any]:
-        """Return the user and the address; asked before every write."""
-        return (
-            self.user_id() if self.user_id else None,
-            self.remote_addr() if self.remote_addr else None,
-        )
-
-    def more(self, evaluated: dict[Any, Any]) -> Mapping[str, Any]:
-        """Return the extras; asked once per transaction."""
-        if self.extra is None:
-            return {}
-        if self.extra not in evaluated:
-            evaluated[self.extra] = self.extra() or {}
-        return cast(Mapping[str, Any], evaluated[self.extra])
-
-    def merged(self, newer: "Provider") -> "Provider":
-        """Return this provider with whatever *newer* has in place of its own."""
-        given = {name: value for name, value in vars(newer).items() if value}
-        return replace(self, **given)
-
-
 @dataclass(slots=True, eq=False)
 class _Told:
     """What one connection's transaction was told, and from what it was composed."""
@@ -74,7 +44,8 @@ class _Told:
     suppressed: bool | None = False
     """Whether recording is off; None if that is not known."""
     composed: str = ""
-    """The text that *what* and *who* came to."""
+    """The text that *provider*, *what* and *who* came to."""
+    provider: Provider | None = None
     what: Said | None = None
     who: tuple[Any, Any] = (None, None)
     evaluated: dict[Any, Any] = field(default_factory=dict)
@@ -133,18 +104,20 @@ class Listener:
         self, connection: Connection, told: _Told, compiled: Any, statement: str
     ) -> str:
         """Return what the setting must hold for a write made now."""
-        what, who = said(), self.provider.who()
-        strict = self.provider.require_extra
+        provider = provider_on(connection, self.provider)
+        what, who = said(), provider.who()
+        strict = provider.require_extra
         capture = current_capture(connection.dialect.default_schema_name)
-        if what is told.what and who == told.who and capture is None and strict is None:
+        known = what is told.what and who == told.who and provider is told.provider
+        if known and capture is None and strict is None:
             return told.composed
-        info = self.info(what, who, told.evaluated)
-        if strict is not None and strict() and not info.get("extra"):
-            check_statement(compiled, statement)
+        info = provider.info(what, who, told.evaluated)
         if capture is not None:
             info = capture.override(info)
+        if strict is not None and strict() and not info.get("extra"):
+            check_statement(connection, compiled, statement, info.get("tables", {}))
         text = to_json(info) if info else ""
-        told.what, told.who, told.composed = what, who, text
+        told.provider, told.what, told.who, told.composed = provider, what, who, text
         return text
 
     def announce(self, connection: Connection) -> None:
@@ -152,12 +125,6 @@ class Listener:
         told = _told(connection)
         text = self._text(connection, told, None, "")
         self._say(connection, told, text, None)
-
-    def info(
-        self, what: Said, who: tuple[Any, Any], evaluated: dict[Any, Any]
-    ) -> dict[str, Any]:
-        """Return the change info that all tables share."""
-        return compose(what, self.provider.more(evaluated), who, evaluated)
 
     def _say(
         self, connection: Connection, told: _Told, text: str, context: Any
@@ -168,14 +135,14 @@ class Listener:
             return
         fairy = connection.connection
         driver = fairy.dbapi_connection
-        if _autocommits(driver):
+        if autocommits(driver):
             self._warn(text)
             return
         if suppressed != told.suppressed:
             with_cursor(fairy, _SUPPRESS.format("on" if suppressed else ""), None)
             told.suppressed = suppressed
         if text != told.text:
-            if isinstance(driver, psycopg.Connection) and context is not None:
+            if context is not None and _is_psycopg(driver):
                 vars(context)[_PENDING] = (told, text)
             else:
                 form = _FORMS[connection.dialect.paramstyle]
@@ -199,7 +166,7 @@ _LISTENERS: WeakKeyDictionary[Engine, Listener] = WeakKeyDictionary()
 
 def listen_to_engine(engine: Engine, provider: Provider) -> Listener:
     """Make an engine tell who and why; a second time only the provider is renewed."""
-    root = _root(engine)
+    root = root_engine(engine)
     listener = _LISTENERS.get(root)
     if listener is None:
         listener = _LISTENERS[root] = Listener(provider)
@@ -211,7 +178,7 @@ def listen_to_engine(engine: Engine, provider: Provider) -> Listener:
 
 def listener_of(engine: Engine) -> Listener | None:
     """Return the listener of an engine, or of the one that it was derived from."""
-    return _LISTENERS.get(_root(engine))
+    return _LISTENERS.get(root_engine(engine))
 
 
 def _is_flat(info: Mapping[str, Any]) -> bool:
@@ -225,9 +192,8 @@ def _is_flat(info: Mapping[str, Any]) -> bool:
 
 def anybody_strict() -> bool:
     """Whether some engine may refuse writes that have no reason."""
-    return any(
-        one.provider.require_extra is not None for one in list(_LISTENERS.values())
-    )
+    engines = (one.provider for one in list(_LISTENERS.values()))
+    return any(one.require_extra is not None for one in (*engines, *own_providers()))
 
 
 def with_cursor(connection: Any, statement: str, parameters: Any) -> None:
@@ -242,7 +208,8 @@ def with_cursor(connection: Any, statement: str, parameters: Any) -> None:
         cursor.close()
 
 
-def _root(engine: Engine) -> Engine:
+def root_engine(engine: Engine) -> Engine:
+    """Return the engine that this one was derived from by execution options."""
     while (parent := getattr(engine, "_proxied", None)) is not None:
         engine = parent
     return engine
@@ -258,6 +225,7 @@ def _told(connection: Connection) -> _Told:
 
 def _new_transaction(connection: Connection, *_: Any) -> None:
     connection.info.pop(_KEY, None)
+    leave_all(connection)
 
 
 def _do_execute(
@@ -289,20 +257,28 @@ def _fits_pipeline(cursor: Any, statement: str) -> bool:
     Scripts and DECLARE stay outside. On a Unix socket a round trip is cheaper than what
     the driver does to save it (measured: 45 against 95 microseconds).
     """
-    return (
-        not cursor.connection.info.host.startswith("/")
-        and psycopg.Pipeline.is_supported()
-        and not isinstance(cursor, psycopg.ServerCursor)
-        and ";" not in statement
-    )
+    if cursor.connection.info.host.startswith("/") or ";" in statement:
+        return False
+    from psycopg import Pipeline, ServerCursor
+
+    return Pipeline.is_supported() and not isinstance(cursor, ServerCursor)
 
 
-def _autocommits(driver: Any) -> bool:
+def _is_psycopg(driver: Any) -> bool:
+    """Whether a connection is psycopg's; importing that takes 50 ms, so ask first."""
+    loaded = sys.modules.get("psycopg")
+    return loaded is not None and isinstance(driver, loaded.Connection)
+
+
+def autocommits(driver: Any) -> bool:
     """Whether a statement sent now would be a transaction of its own."""
     if not getattr(driver, "autocommit", False):
         return False
-    if isinstance(driver, psycopg.Connection):
-        return driver.info.transaction_status == TransactionStatus.IDLE
+    if _is_psycopg(driver):
+        from psycopg.pq import TransactionStatus
+
+        idle: bool = driver.info.transaction_status == TransactionStatus.IDLE
+        return idle
     return True
 
 

@@ -15,7 +15,8 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, event
 
-from chrononaut_pg._emission import Provider, listen_to_engine
+from chrononaut_pg._emission import listen_to_engine
+from chrononaut_pg._providers import Provider
 from chrononaut_pg.session import listen
 
 _KEY = "chrononaut_pg.request"

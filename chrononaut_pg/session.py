@@ -7,7 +7,7 @@ flushes, for what only they know: which objects are written, and the extras of e
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from weakref import WeakSet, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy import inspect as sa_inspect
@@ -21,10 +21,18 @@ from sqlalchemy.orm import InstanceState, Session, scoped_session, sessionmaker
 
 from chrononaut_pg._emission import (
     Listener,
-    Provider,
     anybody_strict,
     listen_to_engine,
     listener_of,
+)
+from chrononaut_pg._providers import (
+    Provider,
+    act,
+    async_classes,
+    is_async,
+    provide,
+    provider_of,
+    share,
 )
 from chrononaut_pg._strict import FLUSHING, refuse
 from chrononaut_pg.capture import SAMPLES, asking, captured, current_capture, overrides
@@ -64,8 +72,10 @@ def listen(
     *target* is an Engine, a Session class or object, a sessionmaker, a scoped_session
     or one of their asyncio kinds. *user_id* and *remote_addr* are asked before each
     write where no enclosing `change_info(...)` says them, *extra* once per transaction.
-    If *require_extra* returns true, a write without any extra is refused. Listening
-    again to the same target renews what is given and changes nothing else.
+    If *require_extra* returns true, a write without any extra is refused. What is given
+    for sessions is asked for their writes only, and before what is given for the engine
+    that they use. Listening again to the same target renews what is given and changes
+    nothing else.
     """
     provider = Provider(
         user_id=user_id,
@@ -74,12 +84,12 @@ def listen(
         require_extra=require_extra,
     )
     _hook(Session)
-    if isinstance(target, AsyncEngine):
+    if is_async(target, "AsyncEngine"):
         listen_to_engine(target.sync_engine, provider)
     elif isinstance(target, Engine):
         listen_to_engine(target, provider)
     else:
-        _listen_to_sessions(target, provider)
+        provide(_session_target(target), provider)
 
 
 def current_change_info(session: Any = None) -> dict[str, Any]:
@@ -88,10 +98,10 @@ def current_change_info(session: Any = None) -> dict[str, Any]:
     With a session, or an engine, its providers are asked, too. Use it to hand the
     change info of a request to a job; the worker calls `restore_change_info`.
     """
-    listener = _listener(session) if session is not None else None
-    if listener is None:
+    provider = _provider(session) if session is not None else None
+    if provider is None:
         return compose(said(), {}, (None, None), {})
-    return listener.info(said(), listener.provider.who(), {})
+    return provider.info(said(), provider.who(), {})
 
 
 def announce(session: Any) -> None:
@@ -104,7 +114,11 @@ def announce(session: Any) -> None:
 
     Takes a Session or a Connection whose engine is listened to.
     """
-    connection = session if isinstance(session, Connection) else session.connection()
+    if isinstance(session, Connection):
+        connection = session
+    else:
+        act(session() if isinstance(session, scoped_session) else session)
+        connection = session.connection()
     listener = listener_of(connection.engine)
     if listener is not None:
         listener.announce(connection)
@@ -118,34 +132,19 @@ def add_extras(instance: Any, extras: Mapping[str, Any]) -> None:
     state.info[_EXTRAS] = {**state.info.get(_EXTRAS, {}), **extras}
 
 
-def _listen_to_sessions(target: Any, provider: Provider) -> None:
-    """Listen to whatever engine sessions of this kind begin a transaction on."""
-    hooked = _session_target(target)
-
-    def after_begin(session: Session, transaction: Any, connection: Any) -> None:
-        listen_to_engine(connection.engine, provider)
-
-    event.listen(hooked, "after_begin", after_begin)
-
-
 def _session_target(target: Any) -> Any:
-    """Return what SQLAlchemy's session events can be listened to on."""
-    if isinstance(target, AsyncSession):
-        return target.sync_session
-    if isinstance(target, async_scoped_session):
+    """Return the session, or the class of sessions, that is meant."""
+    if isinstance(target, scoped_session) or is_async(target, "async_scoped_session"):
         target = target.session_factory
-    if isinstance(target, async_sessionmaker):
-        sync_class = target.kw.get(
-            "sync_session_class", target.class_.sync_session_class
-        )
-        own: type[Session] = type(sync_class.__name__, (sync_class,), {})
-        target.configure(sync_session_class=own)
-        return own
-    if isinstance(target, type) and issubclass(target, AsyncSession):
-        return target.sync_session_class
-    if isinstance(target, Session | sessionmaker | scoped_session) or (
-        isinstance(target, type) and issubclass(target, Session)
-    ):
+    if isinstance(target, sessionmaker):
+        return target.class_
+    if is_async(target, "async_sessionmaker"):
+        if target not in _OWN_CLASSES:  # a sessionmaker has one to begin with
+            own = type(target.class_.__name__, (target.class_,), {})
+            _OWN_CLASSES[target] = target.class_ = own
+        return _OWN_CLASSES[target]
+    kind = target if isinstance(target, type) else type(target)
+    if issubclass(kind, (Session, *async_classes("AsyncSession"))):
         return target
     raise TypeError(
         f"cannot listen to {target!r}: pass an Engine, a Session class or object, a "
@@ -153,34 +152,49 @@ def _session_target(target: Any) -> Any:
     )
 
 
+_OWN_CLASSES: WeakKeyDictionary[Any, type[Any]] = WeakKeyDictionary()
+"""The classes of asyncio sessions that were made for their makers."""
+
+
 def _hook(target: type[Session]) -> None:
     if not event.contains(target, "before_flush", _before_flush):
+        event.listen(target, "after_begin", _after_begin)
         event.listen(target, "before_flush", _before_flush)
         event.listen(target, "after_flush", _after_flush)
         event.listen(target, "after_commit", _after_commit)
         event.listen(target, "after_soft_rollback", _after_soft_rollback)
 
 
+def _after_begin(session: Session, transaction: Any, connection: Connection) -> None:
+    """Listen to whatever engine a session begins on, if it is listened to itself."""
+    own = provider_of(session)
+    if own is not None:
+        listen_to_engine(connection.engine, Provider())
+    if listener_of(connection.engine) is not None:
+        share(connection, session, own)
+
+
 def _before_flush(session: Session, flush_context: Any, instances: Any) -> None:
     FLUSHING.set(ref(session))
+    act(session)
     if not anybody_strict() and current_capture(None) is None:
         return
     written = _written(session)
     samples: dict[type[Any], Any] = {}
     for instance in written:
         samples.setdefault(type(instance), instance)
-        listener = _listener(session, instance)
-        if listener is not None and _lacks_extra(listener, instance):
+        provider = _provider(session, instance)
+        if provider is not None and _lacks_extra(provider, instance):
             refuse(type(instance).__name__)
     overriding = {m: o for m, o in samples.items() if overrides(m)}
     SAMPLES.set(overriding or None)
 
 
-def _lacks_extra(listener: Listener, instance: Any) -> bool:
-    strict = listener.provider.require_extra
+def _lacks_extra(provider: Provider, instance: Any) -> bool:
+    strict = provider.require_extra
     if strict is None or not strict() or sa_inspect(instance).info.get(_EXTRAS):
         return False
-    info = listener.info(said(), (None, None), {})
+    info = provider.info(said(), (None, None), {})
     if overrides(type(instance)):
         with asking(info):
             own = captured(declaration(type(instance)), instance)
@@ -272,16 +286,28 @@ def _key_value(state: InstanceState[Any], column: Any, known: Mapping[Any, Any])
     return state.dict.get(prop.key)
 
 
-def _listener(target: Any, instance: Any = None) -> Listener | None:
-    """Return the listener of the engine that a session uses for an object."""
-    bind = target
-    if isinstance(bind, async_scoped_session):
-        bind = bind()
-    if isinstance(bind, AsyncSession):
-        bind = bind.sync_session
-    if isinstance(bind, Session | scoped_session):
-        mapper = sa_inspect(type(instance)) if instance is not None else None
-        bind = bind.get_bind(mapper) if mapper is not None else bind.get_bind()
-    if isinstance(bind, AsyncEngine):
+def _provider(target: Any, instance: Any = None) -> Provider | None:
+    """Return what a session, or an engine, is asked when it writes an object."""
+    if isinstance(target, scoped_session) or is_async(target, "async_scoped_session"):
+        target = target()
+    if is_async(target, "AsyncSession"):
+        target = target.sync_session
+    if not isinstance(target, Session):
+        listener = _listener(target)
+        return None if listener is None else listener.provider
+    mapper = sa_inspect(type(instance)) if instance is not None else None
+    own, listener = provider_of(target), _listener(_bind(target, mapper))
+    if listener is None or own is None:
+        return own if listener is None else listener.provider
+    return listener.provider.merged(own)
+
+
+def _bind(session: Session, mapper: Any) -> Any:
+    return session.get_bind() if mapper is None else session.get_bind(mapper)
+
+
+def _listener(bind: Any) -> Listener | None:
+    """Return the listener of an engine or connection, if it is listened to."""
+    if is_async(bind, "AsyncEngine"):
         bind = bind.sync_engine
     return listener_of(getattr(bind, "engine", bind))
