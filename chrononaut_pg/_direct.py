@@ -211,7 +211,8 @@ class Direct:
         """Whether a session is known to have no version of this class yet."""
         loaded = session.identity_map
         mine = sa_inspect(self._cls).base_mapper.class_
-        return len(loaded) <= _FEW and all(key[0] is not mine for key in loaded)
+        keys = loaded.keys() if len(loaded) <= _FEW else ((mine,),)
+        return all(key[0] is not mine for key in keys)
 
     def _sent(self, name: str, history: Any) -> ColumnElement[Any]:
         """Return a column as far as the history table has it; change info as text."""
