@@ -171,6 +171,7 @@ as $$
         'condition', condition,
         'change_id', quote_ident(chrononaut._meta_name(v.meta, 'change_id')),
         'operation', quote_ident(chrononaut._meta_name(v.meta, 'operation')),
+        'transaction_id', quote_ident(chrononaut._meta_name(v.meta, 'transaction_id')),
         'change_info', quote_ident(chrononaut._meta_name(v.meta, 'change_info')),
         'columns', chrononaut._scope_columns(v, low, high),
         'skipped', chrononaut._scope_skipped(v, low, high),
@@ -260,6 +261,7 @@ create or replace function chrononaut._undo_range(
     condition text,
     out low bigint,
     out high bigint,
+    out total bigint,
     out inserts bigint,
     out deletes bigint,
     out hidden text[])
@@ -270,12 +272,12 @@ as $$
 #variable_conflict use_variable
 begin
     execute format(
-        'select min(h.%1$I), max(h.%1$I), count(*) filter (where h.%2$I = ''I''), '
+        'select min(h.%1$I), max(h.%1$I), count(*), count(*) filter (where h.%2$I = ''I''), '
             'count(*) filter (where h.%2$I in (''D'', ''T'')) from %3$s h where %4$s',
         chrononaut._meta_name(v.meta, 'change_id'),
         chrononaut._meta_name(v.meta, 'operation'),
         chrononaut._history_reference(v), condition)
-    into low, high, inserts, deletes;
+    into low, high, total, inserts, deletes;
     if low is not null then
         execute format(
             'select array_agg(distinct c.name) from %1$s h '
@@ -324,6 +326,8 @@ begin
     v_scope := chrononaut._scope(v, condition, v_range.low, v_range.high);
     return v_scope || jsonb_build_object(
         'unknown', coalesce(to_jsonb(v_range.hidden), '[]'),
+        'fresh', v_range.inserts = v_range.total,
+        'newest', false,
         'pairs', v.granularity = 'row' and v_range.inserts > 0 and v_range.deletes > 0
             and jsonb_array_length(v_scope -> 'columns') > cardinality(v.key));
 end;
@@ -331,6 +335,35 @@ $$;
 
 comment on function chrononaut._undo_scope(chrononaut.versioning, text, text, boolean) is
     'The scope of the changes of one table that meet a condition; null if there is none.';
+
+
+create or replace function chrononaut._is_newest(
+    v chrononaut.versioning,
+    transaction_id bigint)
+    returns boolean
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_newer boolean;
+begin
+    -- Whatever had ended before the transaction's snapshot cannot have come after it.
+    execute format(
+        'select exists (select from %1$s h where h.%2$I <> $1 and h.%2$I >= $2)',
+        chrononaut._history_reference(v),
+        chrononaut._meta_name(v.meta, 'transaction_id'))
+    into v_newer
+    using transaction_id, (
+        select (t.id >> 40 << 40) + pg_snapshot_xmin(t.snapshot)::text::bigint
+        from chrononaut.transaction t where t.id = transaction_id);
+    return not v_newer;
+end;
+$$;
+
+comment on function chrononaut._is_newest(chrononaut.versioning, bigint) is
+    'Whether no change of a table can be later than those of a transaction.';
 
 
 create or replace function chrononaut._transaction_scopes(transaction_id bigint, force boolean)
@@ -342,6 +375,7 @@ as $$
 #variable_conflict use_variable
 declare
     v chrononaut.versioning;
+    v_scope jsonb;
     v_scopes jsonb := '[]';
 begin
     perform chrononaut._find_transaction(transaction_id, force);
@@ -351,9 +385,12 @@ begin
         where exists (select from pg_class c where c.oid = r.history_relid)
         order by r.id
     loop
-        v_scopes := v_scopes || coalesce(chrononaut._undo_scope(v,
+        v_scope := chrononaut._undo_scope(v,
             format('h.%I = %s', chrononaut._meta_name(v.meta, 'transaction_id'), transaction_id),
-            format('transaction %s', transaction_id), force), '[]');
+            format('transaction %s', transaction_id), force);
+        continue when v_scope is null;
+        v_scopes := v_scopes || (v_scope || jsonb_build_object(
+            'newest', chrononaut._is_newest(v, transaction_id)));
     end loop;
     return v_scopes;
 end;
@@ -432,3 +469,16 @@ $$;
 
 comment on function chrononaut._change_scopes(bigint, regclass) is
     'The scope of one change, looked for where the caller may read history.';
+
+
+create or replace function chrononaut._own_transaction()
+    returns bigint
+    language sql
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    select chrononaut._transaction_id()
+$$;
+
+comment on function chrononaut._own_transaction() is
+    'Id of the current transaction, for functions that run as the caller.';

@@ -98,10 +98,12 @@ create or replace function chrononaut._undo_next(scope jsonb)
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    select format('left join lateral (select x.* from %1$s x where %2$s and x.%3$s > s.last_id '
+    select format('left join lateral (select x.* from %1$s x where %2$s '
             'order by x.%3$s limit 1) n on true left join %4$s l on %5$s',
         scope ->> 'history',
-        chrononaut._undo_keys(scope, 'x', 'history', 's', 'k'),
+        case when (scope ->> 'newest')::boolean then 'false'
+            else format('%s and x.%s > s.last_id',
+                chrononaut._undo_keys(scope, 'x', 'history', 's', 'k'), scope ->> 'change_id') end,
         scope ->> 'change_id',
         scope ->> 'live',
         chrononaut._undo_keys(scope, 'l', 'live', 's', 'k'))
@@ -223,7 +225,7 @@ as $$
             'case when s.existed and l.%3$I is not null then %4$s end as wanted, '
             'case when l.%3$I is not null and (n.%5$s is not null or not s.remains) '
                 'then %6$s end as clash, %7$s as secret %8$s '
-            'from s join %9$s b on b.%5$s = s.image_id %10$s) p',
+            'from s left join %9$s b on b.%5$s = s.image_id and %11$s %10$s offset 0) p',
         chrononaut._undo_scoped(scope),
         case when details <> '' then ', p.row_key, p.aim, p.found' else '' end,
         scope -> 'key' -> 0 ->> 'live',
@@ -237,7 +239,8 @@ as $$
             chrononaut._undo_keys(scope, 'z', 'history', 's', 'k'), scope ->> 'change_info') end,
         details,
         chrononaut._undo_hits(scope),
-        chrononaut._undo_next(scope))
+        chrononaut._undo_next(scope),
+        case when (scope ->> 'fresh')::boolean then 'false' else 's.existed' end)
 $$;
 
 comment on function chrononaut._undo_rows(jsonb, text) is
@@ -338,19 +341,25 @@ comment on function chrononaut._undo_steps(jsonb) is
     'A query: one row per operation, with the numbers of the changes that lead to the rows.';
 
 
-create or replace function chrononaut._undo_lock(scope jsonb)
+create or replace function chrononaut._undo_overtaken(scope jsonb, seen pg_snapshot)
     returns text
     language sql
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
+    -- What a snapshot did not show has an id at or beyond its xmax, or was running then.
     select format(
-        'select count(*) from (select from %s l where exists (select from %s h where %s) '
-            'for update of l) r',
-        scope ->> 'live',
+        'select exists (select from %1$s x where (x.%2$s >= %3$s or x.%2$s = any (%4$L::bigint[])) '
+            'and x.%2$s <> %5$s and exists (select from %6$s h where %7$s))',
+        scope ->> 'history',
+        scope ->> 'transaction_id',
+        e.epoch + pg_snapshot_xmax(seen)::text::bigint,
+        array(select e.epoch + x::text::bigint from pg_snapshot_xip(seen) x),
+        scope ->> 'own',
         chrononaut._undo_hits(scope),
-        chrononaut._undo_keys(scope, 'l', 'live', 'h', 'history'))
+        chrononaut._undo_keys(scope, 'x', 'history', 'h', 'history'))
+    from (select (scope ->> 'own')::bigint >> 40 << 40 as epoch) e
 $$;
 
-comment on function chrononaut._undo_lock(jsonb) is
-    'A query that locks the live rows of a scope, so that what is decided stays true.';
+comment on function chrononaut._undo_overtaken(jsonb, pg_snapshot) is
+    'A query: whether others changed rows of a scope and committed after a snapshot.';

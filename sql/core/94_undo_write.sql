@@ -18,7 +18,7 @@ as $$
         when 'insert' then format(
             'insert into %1$s (%2$s) overriding system value '
                 'select %3$s from pg_catalog.unnest($1) p(id) '
-                'join %4$s b on b.%5$s operator(pg_catalog.=) p.id',
+                'join %4$s b on b.%5$s operator(pg_catalog.=) p.id order by p.id',
             scope ->> 'relation',
             (select string_agg(quote_ident(c.value ->> 'name'), ', ' order by c.ordinality)
                 from jsonb_array_elements(scope -> 'columns') with ordinality c),
@@ -322,9 +322,6 @@ declare
 begin
     for v_scope in select s from jsonb_array_elements(scopes) s loop
         perform chrononaut._undo_check(v_scope);
-        execute chrononaut._undo_lock(v_scope);
-    end loop;
-    for v_scope in select s from jsonb_array_elements(scopes) s loop
         for v_step in execute format(
             'select * from (%s) x(operation, rows, images, keys, wanted, patterns, conflicts) '
                 'order by x.conflicts desc', chrononaut._undo_steps(v_scope))
@@ -341,7 +338,37 @@ end;
 $$;
 
 comment on function chrononaut._undo_plan(jsonb, text, boolean) is
-    'Locks the rows of an undo and returns its steps; VH007 if there is a conflict.';
+    'Returns the steps of an undo; VH007 if there is a conflict.';
+
+
+create or replace function chrononaut._undo_verify(scopes jsonb, what text, seen pg_snapshot)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_own jsonb := jsonb_build_object('own', chrononaut._own_transaction());
+    v_scope jsonb;
+    v_overtaken boolean;
+begin
+    -- Locking all rows beforehand would have them written twice.
+    for v_scope in select s from jsonb_array_elements(scopes) s loop
+        execute chrononaut._undo_overtaken(v_scope || v_own, seen) into v_overtaken;
+        if v_overtaken then
+            raise exception 'undo of %: others changed rows of % at the same time',
+                what, v_scope ->> 'relation'
+                using errcode = 'serialization_failure',
+                      schema = v_scope ->> 'schema',
+                      table = v_scope ->> 'table',
+                      hint = 'Nothing was undone. Run it again.';
+        end if;
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._undo_verify(jsonb, text, pg_snapshot) is
+    'Raises if what was decided from a snapshot may have been wrong by the time it was written.';
 
 
 create or replace function chrononaut._undo_guard(step jsonb, what text)
@@ -520,6 +547,7 @@ create or replace function chrononaut._undo(
     scopes jsonb,
     what text,
     tie jsonb,
+    seen pg_snapshot,
     dry_run boolean,
     force boolean,
     summary boolean)
@@ -548,6 +576,7 @@ begin
         v_said := chrononaut._undo_say(tie);
         perform chrononaut._undo_all(v_steps, scopes, what, force);
         perform pg_catalog.set_config('chrononaut.change_info', coalesce(v_said, ''), true);
+        perform chrononaut._undo_verify(scopes, what, seen);
         if summary then
             return query select * from chrononaut._undo_summary(v_steps);
         end if;
@@ -555,7 +584,7 @@ begin
 end;
 $$;
 
-comment on function chrononaut._undo(jsonb, text, jsonb, boolean, boolean, boolean) is
+comment on function chrononaut._undo(jsonb, text, jsonb, pg_snapshot, boolean, boolean, boolean) is
     'Undoes scopes, or says what that would do.';
 
 
@@ -587,12 +616,14 @@ create or replace function chrononaut.undo_transaction(
     language plpgsql
 as $$
 #variable_conflict use_variable
+declare
+    v_seen pg_snapshot := pg_catalog.pg_current_snapshot();
 begin
     return query select u.* from chrononaut._undo(
         chrononaut._transaction_scopes(transaction_id, force),
         pg_catalog.format('transaction %s', transaction_id),
         pg_catalog.jsonb_build_object('undone_transaction', transaction_id),
-        dry_run, force, true) u;
+        v_seen, dry_run, force, true) u;
 end;
 $$;
 
@@ -610,12 +641,14 @@ create or replace function chrononaut.undo_change(
     language plpgsql
 as $$
 #variable_conflict use_variable
+declare
+    v_seen pg_snapshot := pg_catalog.pg_current_snapshot();
 begin
     return query select u.* from chrononaut._undo(
         chrononaut._change_scopes(change_id, target),
         pg_catalog.format('change %s', change_id),
         pg_catalog.jsonb_build_object('undone_change', change_id),
-        dry_run, force, false) u;
+        v_seen, dry_run, force, false) u;
 end;
 $$;
 

@@ -25,6 +25,7 @@ CALLABLE = {
     "_forget",
     "_transaction_scopes",
     "_change_scopes",
+    "_own_transaction",
     "_moment",
     "mark",
     "drop_mark",
