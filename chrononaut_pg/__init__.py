@@ -44,11 +44,24 @@ if TYPE_CHECKING:
     from chrononaut_pg.converters import HistoryModelDataConverter
     from chrononaut_pg.ddl import create_all_versioning, versioned_table
     from chrononaut_pg.flask import VersionedSQLAlchemy
-    from chrononaut_pg.history import History, history_class
+    from chrononaut_pg.history import (
+        History,
+        changeset_from,
+        history_class,
+        select_next,
+        select_previous,
+    )
     from chrononaut_pg.mixins import Versioned, append_change_info
     from chrononaut_pg.readers import Blame, Change, blame_from, changes_from
     from chrononaut_pg.recording import RecordChanges
     from chrononaut_pg.session import announce, current_change_info, listen
+    from chrononaut_pg.transactions import (
+        RowChange,
+        Transaction,
+        row_changes_from,
+        select_changes_by,
+        select_changes_of,
+    )
 
 __version__ = "0.1.0"
 
@@ -77,6 +90,8 @@ __all__ = [
     "ReadOnlyHistoryError",
     "RecordChanges",
     "RecordLockedError",
+    "RowChange",
+    "Transaction",
     "UndoConflictError",
     "UnknownColumnError",
     "UnsupportedDatabaseError",
@@ -92,6 +107,7 @@ __all__ = [
     "capture_change_info",
     "change_info",
     "changes_from",
+    "changeset_from",
     "create_all_versioning",
     "current_change_info",
     "extra_change_info",
@@ -99,6 +115,11 @@ __all__ = [
     "listen",
     "rationale",
     "restore_change_info",
+    "row_changes_from",
+    "select_changes_by",
+    "select_changes_of",
+    "select_next",
+    "select_previous",
     "translate_errors",
     "versioned_table",
 ]
@@ -107,7 +128,20 @@ _LAZY = {
     **dict.fromkeys(("Versioned", "append_change_info"), "mixins"),
     **dict.fromkeys(("Blame", "Change", "blame_from", "changes_from"), "readers"),
     **dict.fromkeys(("announce", "current_change_info", "listen"), "session"),
-    **dict.fromkeys(("History", "history_class"), "history"),
+    **dict.fromkeys(
+        (
+            *("History", "changeset_from", "history_class"),
+            *("select_next", "select_previous"),
+        ),
+        "history",
+    ),
+    **dict.fromkeys(
+        (
+            *("RowChange", "Transaction", "row_changes_from"),
+            *("select_changes_by", "select_changes_of"),
+        ),
+        "transactions",
+    ),
     "HistoryModelDataConverter": "converters",
     "RecordChanges": "recording",
     "VersionedSQLAlchemy": "flask",

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Table, case
+from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.hybrid import HybridExtensionType
-from sqlalchemy.orm import Mapper, column_property, composite, synonym
+from sqlalchemy.orm import Mapper, column_property, composite, relationship, synonym
 from sqlalchemy.sql import visitors
 
 from chrononaut_pg._views import (
@@ -41,14 +42,22 @@ class Withheld:
 
 
 class Mapping:
-    """Maps one history class; *base* is the one of the model's parent, if shared."""
+    """Maps one history class: *root* is the base of all of them.
+
+    *base* is that of the model's parent, if they share a table.
+    """
 
     def __init__(
-        self, one: Declaration, cls: type[Any], base: type[Any] | None
+        self,
+        one: Declaration,
+        cls: type[Any],
+        base: type[Any] | None,
+        root: type[Any],
     ) -> None:
         self._one = one
         self._cls = cls
         self._base = base
+        self._root = root
         self._mapper: Mapper[Any] = one.mapper
         self._columns = view_columns(one)
         self._view: Table = versions_view(one)
@@ -180,7 +189,7 @@ class Mapping:
             if isinstance(found.extension_type, HybridExtensionType):
                 setattr(self._cls, str(name), found)
         for name, value in _plain_properties(self._one.model):
-            if name not in descriptors and not hasattr(self._cls.__mro__[-2], name):
+            if name not in descriptors and not hasattr(self._root, name):
                 setattr(self._cls, name, value)
 
     def _add_meta(self) -> str:
@@ -194,6 +203,7 @@ class Mapping:
             if column.table in self._one.tables
         }
         taken = set(self._mapper.all_orm_descriptors.keys()) - recorded
+        self._add_links(taken)
         stored = meta_names({c.name for t in self._one.tables for c in t.columns})
         names: dict[str, str] = {}
         for name in META_COLUMNS:
@@ -203,6 +213,24 @@ class Mapping:
             self._properties[attribute] = self._view.columns[stored[name]]
         self._cls.__chrononaut_meta_names__ = names
         return names["change_id"]
+
+    def _add_links(self, taken: set[Any]) -> None:
+        """Add the transactions, and keep what History offers under a free name."""
+        from chrononaut_pg._transaction import Transaction
+
+        stored = meta_names({c.name for t in self._one.tables for c in t.columns})
+        for name in ("transaction", "created_transaction"):
+            column = self._view.columns[stored[f"{name}_id"]]
+            self._properties[_free(name, taken)] = relationship(
+                Transaction,
+                primaryjoin=sa_inspect(Transaction).local_table.c.id == column,
+                foreign_keys=[column],
+                viewonly=True,
+                uselist=False,
+            )
+        for name in ("previous", "next", "index", "changeset"):
+            if name in taken:
+                setattr(self._cls, _free(name, taken), vars(self._root)[name])
 
     def _attribute(self, column: Column[Any]) -> str:
         return self._mapper.get_property_by_column(column).key

@@ -200,8 +200,13 @@ _HARMLESS = frozenset(
         "unnest",
         "upper",
         "version",
+        "to_regclass",
+        "chrononaut.changes_by",
+        "chrononaut.changes_of",
     ]
 )
+
+_LITERAL = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 
 _WRITES = re.compile(r"\b(insert|update|delete|merge|into)\b|;", re.IGNORECASE)
 
@@ -227,6 +232,16 @@ def kind_of_text(text: str) -> Kind:
     if word in _READS and not _WRITES.search(text) and not _calls_unknown(text):
         return Kind.READ
     return Kind.WRITE
+
+
+def changes_data(compiled: Compiled | None, text: str) -> bool:
+    """Return whether the statement itself writes; functions are not looked into."""
+    if compiled is None or isinstance(compiled.statement, elements.TextClause):
+        word = first_word(text)
+        reads = word in _READS or word in ("show", "explain", "with", "fetch")
+        return not reads or bool(_WRITES.search(_LITERAL.sub("''", text)))
+    statement = compiled.statement
+    return any(isinstance(part, UpdateBase) for part in visitors.iterate(statement))
 
 
 def first_word(text: str) -> str:
@@ -258,8 +273,8 @@ def _may_write(part: Any) -> bool:
         case GenericFunction():
             return not type(part).__module__.startswith("sqlalchemy.")
         case FunctionElement():
-            name = getattr(part, "name", "")
-            return bool(getattr(part, "packagenames", ())) or name not in _HARMLESS
+            names = (*getattr(part, "packagenames", ()), getattr(part, "name", ""))
+            return ".".join(names) not in _HARMLESS
         case elements.TextClause():
             return bool(_WRITES.search(part.text)) or _calls_unknown(part.text)
         case elements.ColumnClause(is_literal=True):

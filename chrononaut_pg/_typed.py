@@ -1,7 +1,7 @@
 """Values that travelled as JSON, as the Python types of their columns.
 
-What the SQL core shows as JSON is exact: numbers keep their digits, and what JSON has no
-word for is in PostgreSQL's own text form.
+What the SQL core shows as JSON is exact: numbers keep their digits, and what JSON
+has no word for is in PostgreSQL's own text form.
 """
 
 import functools
@@ -28,7 +28,7 @@ def typed(value: Any, kind: TypeEngine[Any]) -> Any:
     if isinstance(kind, TypeDecorator) and not isinstance(kind, types.Interval):
         inner = typed(value, kind.impl_instance)
         if isinstance(kind, types.PickleType):
-            return kind.result_processor(_dialect(), None)(inner)
+            return cast(Any, kind).result_processor(_dialect(), None)(inner)
         return kind.process_result_value(inner, _dialect())
     if value is None:
         return None

@@ -8,12 +8,15 @@ import threading
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from sqlalchemy import Select, false, or_, select
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import Mapper, configure_mappers
+from sqlalchemy.orm import Mapper, configure_mappers, object_session
 
+from chrononaut_pg._comparing import attributes, differing
 from chrononaut_pg._mapping import Mapping
 from chrononaut_pg._read_only import ReadOnly, guard_flushes
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
+from chrononaut_pg.exceptions import NoSessionError
 
 
 @functools.total_ordering
@@ -73,6 +76,35 @@ class History(ReadOnly):
         return one, key, meta(self, "change_id")
 
     @property
+    def previous(self) -> Any:
+        """The version before this one, None for the first; one statement."""
+        return _neighbour(self, select_previous(self))
+
+    @property
+    def next(self) -> Any:
+        """The version after this one, None for the newest; one statement.
+
+        The live row is the last of them, as a history object without `change_id`.
+        """
+        return _neighbour(self, select_next(self))
+
+    @property
+    def index(self) -> int:
+        """The version number: the place among all versions of the row, from 0."""
+        number: int = meta(self, "version")
+        return number
+
+    @property
+    def changeset(self) -> dict[str, tuple[Any, Any]]:
+        """What the change that began it changed, as {attribute: (before, now)}.
+
+        Of an insert {attribute: (None, value)}; empty if the row is older than its
+        history. Never hidden attributes. One statement at most.
+        """
+        begun = meta(self, "created_operation")
+        return changeset_from(self, None if begun == "I" else self.previous)
+
+    @property
     def chrononaut_meta(self) -> dict[str, Any]:
         """What Chrononaut 0.3 and later tell of a version, in their words."""
         info = meta(self, "change_info") or {}
@@ -100,6 +132,38 @@ def history_class(model: type[Any]) -> type[Any]:
         with _LOCK:
             found = _CLASSES.get(model) or _make(one)
     return found
+
+
+def select_previous(version: Any) -> Select[Any]:
+    """Return a statement for the version before a history object."""
+    number = meta_attribute(type(version), "change_id")
+    mine = meta(version, "change_id")
+    older = number.is_not(None) if mine is None else number < mine
+    return _of_row(version).where(older).order_by(number.desc()).limit(1)
+
+
+def select_next(version: Any) -> Select[Any]:
+    """Return a statement for the version after a history object."""
+    number = meta_attribute(type(version), "change_id")
+    mine = meta(version, "change_id")
+    newer = false() if mine is None else or_(number > mine, number.is_(None))
+    return _of_row(version).where(newer).order_by(number.nulls_last()).limit(1)
+
+
+def changeset_from(version: Any, previous: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the changeset of a history object, given the version before it.
+
+    For AsyncSession: *previous* is what `select_previous` selects, None if nothing.
+    """
+    begun = meta(version, "created_operation")
+    if begun is None and (previous is None or meta(previous, "operation") == "U"):
+        return {}
+    if begun == "U" and previous is None:
+        return {}
+    old = previous if begun == "U" else None
+    versions = (version,) if old is None else (old, version)
+    names = dict.fromkeys(name for one in versions for name in attributes(type(one)))
+    return differing(names, old, version)
 
 
 def key_names(cls: type[Any]) -> tuple[str, ...]:
@@ -137,7 +201,7 @@ def _make(one: Declaration) -> type[Any]:
             "__chrononaut_declaration__": one,
         },
     )
-    Mapping(one, cls, base).map()
+    Mapping(one, cls, base, History).map()
     _CLASSES[one.model] = cls
     guard_flushes()
     for mapper in list(one.mapper.self_and_descendants):
@@ -153,6 +217,28 @@ def _base(one: Declaration) -> type[Any] | None:
         return None
     found = _CLASSES.get(parent.class_) or _make(declaration(parent.class_))
     return found if sa_inspect(found).polymorphic_on is not None else None
+
+
+def _of_row(version: Any) -> Select[Any]:
+    """Select the versions of the row that a history object is one of."""
+    cls: type[Any] = sa_inspect(type(version)).base_mapper.class_
+    key = zip(key_names(cls), version._identity[1], strict=True)
+    return (
+        select(cls)
+        .where(*(getattr(cls, name) == value for name, value in key))
+        .execution_options(populate_existing=True)
+    )
+
+
+def _neighbour(version: Any, statement: Select[Any]) -> Any:
+    session = object_session(version)
+    if session is None:
+        raise NoSessionError(
+            f"{version!r} belongs to no session",
+            hint="Execute what select_previous() or select_next() return.",
+        )
+    model = version.__chrononaut_declaration__.mapper
+    return session.scalars(statement, bind_arguments={"mapper": model}).first()
 
 
 def _restore(model: type[Any], values: dict[str, Any]) -> Any:

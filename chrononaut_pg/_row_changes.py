@@ -1,0 +1,259 @@
+"""Changes of rows of any table, from the SQL core, in the words of the models."""
+
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    DateTime,
+    Integer,
+    Select,
+    String,
+    Table,
+    Text,
+    cast,
+    column,
+    func,
+    select,
+)
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import Mapper
+
+from chrononaut_pg._typed import parse, plain, typed
+from chrononaut_pg.declarations import Declaration, declared, is_declared, latest
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """One change of one row of any versioned table.
+
+    *model* is the class of the row, None for a table without a model. *key*, *before*
+    and *after* are {attribute: value}, of tables without a model {column: value as in
+    JSON}; *before* is None for an insert, *after* for the end of a row, or if what came
+    next was not recorded. *fields* names what changed, hidden attributes included.
+    """
+
+    change_id: int
+    changed: datetime
+    transaction_id: int
+    relation: str
+    model: type[Any] | None
+    operation: str
+    key: Mapping[str, Any]
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    fields: list[str]
+    change_info: Mapping[str, Any]
+
+    @property
+    def values(self) -> dict[str, tuple[Any, Any]]:
+        """What changed, as {attribute: (before, after)}, but for hidden attributes."""
+        old, new = self.before or {}, self.after or {}
+        return {
+            name: (old.get(name), new.get(name))
+            for name in self.fields
+            if name in old or name in new
+        }
+
+
+def select_changes_of(
+    transaction_id: int, after_id: int | None = None, limit: int | None = None
+) -> Select[Any]:
+    """Return a statement for what a transaction changed, for `row_changes_from`.
+
+    Pages: *limit* changes after the one with number *after_id*.
+    """
+    about = cast(transaction_id, BigInteger)
+    found = func.chrononaut.changes_of(about, *_page(after_id, limit))
+    columns = [one for one in _columns() if one.name != "transaction_id"]
+    return _select(found.table_valued(*columns), about.label("transaction_id"))
+
+
+def select_changes_by(
+    user_id: str | None,
+    after: datetime,
+    before: datetime | None = None,
+    after_id: int | None = None,
+    limit: int | None = None,
+) -> Select[Any]:
+    """Return a statement for what a user changed between two times::
+
+        rows = session.execute(select_changes_by("ann", monday, tuesday))
+        for change in row_changes_from(rows): ...
+
+    From *after* on and before *before*, in order, whatever the table; a *user_id* of
+    None means nobody known. Pages: *limit* changes after the one with number
+    *after_id*. Every page reads what anybody changed between the times.
+    """
+    times = (None if at is None else _aware(at) for at in (after, before))
+    found = func.chrononaut.changes_by(
+        cast(user_id, Text),
+        *(cast(at, DateTime(timezone=True)) for at in times),
+        *_page(after_id, limit),
+    ).table_valued(*_columns())
+    return _select(found, found.c.transaction_id)
+
+
+def row_changes_from(rows: Iterable[Any]) -> Iterator[RowChange]:
+    """Yield what rows say that `select_changes_of` or `select_changes_by` selected."""
+    shapes: dict[Any, _Shape] = {}
+    for row in rows:
+        key, before, after = (parse(getattr(row, name)) for name in _IMAGES)
+        image = after if before is None else before
+        table = table_of(row.relation, row.visible, image)
+        model = None if table is None else _model_of(table, image)
+        shape = shapes.setdefault((table, model), _Shape(table, model))
+        yield RowChange(
+            change_id=row.change_id,
+            changed=row.changed,
+            transaction_id=row.transaction_id,
+            relation=row.relation,
+            model=shape.model,
+            operation=row.operation,
+            key=shape.values(key),
+            before=before and shape.values(before),
+            after=after and shape.values(after),
+            fields=[shape.name(one) for one in row.fields or ()],
+            change_info=row.change_info,
+        )
+
+
+def table_of(
+    relation: str, visible: str | None, image: Mapping[str, Any] | None
+) -> Table | None:
+    """Return the Table of a versioned model that a relation is, None if there is none.
+
+    *visible* is its name as the search path has it. Where several Tables have the name,
+    that with the columns of *image* is meant, the one declared last among equals.
+    """
+    names = {_parts(name) for name in (relation, visible) if name}
+    found: Table | None = None
+    best = 0
+    for table in dict.fromkeys(t for n in names for t in _tables(latest()).get(n, ())):
+        fit = _fit(table, image or {})
+        if found is None or fit >= best:
+            found, best = table, fit
+    return found
+
+
+def models_of(table: Table) -> list[Declaration]:
+    """Return the versioned models of a table, the topmost first."""
+    found = [one for one in declared() if one.table is table]
+    return sorted(found, key=lambda one: len(one.lineage))
+
+
+def row_class(one: Declaration, value: Any) -> type[Any]:
+    """Return the model of a row, given its discriminator; unknown ones say nothing."""
+    mapper = one.mapper.polymorphic_map.get(value)
+    return mapper.class_ if mapper and is_declared(mapper.class_) else one.model
+
+
+_IMAGES = ("key", "before", "after")
+
+_NAME = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
+
+
+def _columns() -> list[Any]:
+    from sqlalchemy.dialects.postgresql import JSONB
+
+    return [
+        column("change_id", BigInteger),
+        column("changed", DateTime(timezone=True)),
+        column("relation", Text),
+        column("operation", String),
+        *(column(name, JSONB) for name in _IMAGES),
+        column("fields", ARRAY(Text)),
+        column("transaction_id", BigInteger),
+        column("change_info", JSONB),
+    ]
+
+
+def _page(after_id: int | None, limit: int | None) -> tuple[Any, Any]:
+    return cast(after_id, BigInteger), cast(limit, Integer)
+
+
+def _select(found: Any, transaction_id: Any) -> Select[Any]:
+    relation = found.c.relation
+    return select(
+        found.c.change_id,
+        found.c.changed,
+        relation,
+        cast(func.to_regclass(relation), Text).label("visible"),
+        found.c.operation,
+        *(cast(found.c[name], Text).label(name) for name in _IMAGES),
+        found.c.fields,
+        transaction_id,
+        found.c.change_info,
+    ).order_by(found.c.change_id)
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def _parts(name: str) -> tuple[str | None, str]:
+    """Return schema and table of a name as SQL writes it."""
+    parts = [
+        quoted.replace('""', '"') if quoted or not bare else bare
+        for quoted, bare in _NAME.findall(name)
+    ]
+    return (parts[-2] if len(parts) > 1 else None), parts[-1]
+
+
+@functools.lru_cache(maxsize=1)
+def _tables(serial: int) -> dict[tuple[str | None, str], list[Table]]:
+    """Return the Tables of models by schema and name; *serial* is for the cache."""
+    found: dict[tuple[str | None, str], list[Table]] = {}
+    for one in declared():
+        tables = found.setdefault((one.table.schema, one.table.name), [])
+        if one.table not in tables:
+            tables.append(one.table)
+    return found
+
+
+def _fit(table: Table, image: Mapping[str, Any]) -> int:
+    known = set(table.columns.keys())
+    return len(known & image.keys()) - len(image.keys() - known)
+
+
+class _Shape:
+    """The attributes of a row's columns; columns without one keep their names."""
+
+    def __init__(self, table: Table | None, model: type[Any] | None) -> None:
+        self.model = model
+        mapper: Mapper[Any] | None = sa_inspect(model) if model else None
+        self._columns: dict[str, Column[Any]] = {}
+        self._names: dict[str, str] = {}
+        for one in table.columns if table is not None else ():
+            self._columns[one.name] = one
+            if mapper is not None and one in mapper._columntoproperty:
+                self._names[one.name] = mapper.get_property_by_column(one).key
+
+    def name(self, stored: str) -> str:
+        return self._names.get(stored, stored)
+
+    def values(self, image: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            self.name(stored): self._value(stored, value)
+            for stored, value in image.items()
+            if value is not None or stored not in self._columns or stored in self._names
+        }
+
+    def _value(self, stored: str, value: Any) -> Any:
+        known = self._columns.get(stored)
+        return plain(value) if known is None else typed(value, known.type)
+
+
+def _model_of(table: Table, image: Mapping[str, Any] | None) -> type[Any]:
+    """Return the model of a row of a table, by its discriminator if that is there."""
+    one = models_of(table)[0]
+    kind = one.mapper.polymorphic_on
+    if isinstance(kind, Column) and kind.table is table and image:
+        return row_class(one, typed(image.get(kind.name), kind.type))
+    return one.model
