@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -238,8 +239,8 @@ def test_listening_again_renews_what_is_given_and_adds_no_handler(
     target = make()
     chrononaut_pg.listen(target, user_id=lambda: "never")
     before = len(list(Session(engine).dispatch.after_begin))
-    for number in range(3):
-        chrononaut_pg.listen(target, user_id=lambda number=number: f"user {number}")
+    for name in ("user 0", "user 1", "user 2"):
+        chrononaut_pg.listen(target, user_id=partial(str, name))
         chrononaut_pg.listen(target, remote_addr=lambda: "10.0.0.9")
 
     found = target() if not isinstance(target, Session) else target
