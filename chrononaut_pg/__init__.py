@@ -29,9 +29,11 @@ from chrononaut_pg.exceptions import (
     NotPermittedError,
     NotVersionedError,
     ReadOnlyHistoryError,
+    ReadOnlyPastError,
     RecordLockedError,
     UndoConflictError,
     UnknownColumnError,
+    UnknownMomentError,
     UnsupportedDatabaseError,
     UntrackedAttributeError,
     VerificationError,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from chrononaut_pg.readers import Blame, Change, blame_from, changes_from
     from chrononaut_pg.recording import RecordChanges
     from chrononaut_pg.session import announce, current_change_info, listen
+    from chrononaut_pg.timetravel import time_travel
     from chrononaut_pg.transactions import (
         RowChange,
         Transaction,
@@ -88,12 +91,14 @@ __all__ = [
     "NotPermittedError",
     "NotVersionedError",
     "ReadOnlyHistoryError",
+    "ReadOnlyPastError",
     "RecordChanges",
     "RecordLockedError",
     "RowChange",
     "Transaction",
     "UndoConflictError",
     "UnknownColumnError",
+    "UnknownMomentError",
     "UnsupportedDatabaseError",
     "UntrackedAttributeError",
     "VerificationError",
@@ -120,6 +125,7 @@ __all__ = [
     "select_changes_of",
     "select_next",
     "select_previous",
+    "time_travel",
     "translate_errors",
     "versioned_table",
 ]
@@ -144,6 +150,7 @@ _LAZY = {
     ),
     "HistoryModelDataConverter": "converters",
     "RecordChanges": "recording",
+    "time_travel": "timetravel",
     "VersionedSQLAlchemy": "flask",
     **dict.fromkeys(("create_all_versioning", "versioned_table"), "ddl"),
 }

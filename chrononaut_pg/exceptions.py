@@ -102,6 +102,14 @@ class ReadOnlyHistoryError(ChrononautException, AttributeError):
     """History objects cannot be changed."""
 
 
+class ReadOnlyPastError(ChrononautException):
+    """A session of the past only reads."""
+
+
+class UnknownMomentError(ChrononautException):
+    """There is no such mark or transaction."""
+
+
 class HiddenAttributeError(ChrononautException, AttributeError):
     """History knows that this attribute changed, but never its value."""
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapper, configure_mappers, object_session
 from chrononaut_pg._comparing import attributes, differing
 from chrononaut_pg._mapping import Mapping
 from chrononaut_pg._read_only import ReadOnly, guard_flushes
+from chrononaut_pg._related import Related
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
 from chrononaut_pg.exceptions import NoSessionError
 
@@ -202,6 +203,9 @@ def _make(one: Declaration) -> type[Any]:
         },
     )
     Mapping(one, cls, base, History).map()
+    for name in one.mapper.relationships.keys():  # noqa: SIM118
+        if name not in vars(cls):
+            setattr(cls, name, Related(name))
     _CLASSES[one.model] = cls
     guard_flushes()
     for mapper in list(one.mapper.self_and_descendants):

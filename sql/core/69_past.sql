@@ -258,6 +258,73 @@ comment on function chrononaut._moment_text(timestamptz, bigint, text, boolean) 
     'A moment as text, for the setting chrononaut.past.';
 
 
+create or replace function chrononaut._enter_past(
+    at timestamptz,
+    transaction_id bigint,
+    mark text,
+    before boolean,
+    strict boolean)
+    returns jsonb
+    language plpgsql
+as $$
+-- No search_path of its own: it changes the transaction's.
+#variable_conflict use_variable
+declare
+    v_live text := pg_catalog.current_setting('search_path');
+    v_past text := chrononaut._past_path(pg_catalog.current_schemas(false));
+    v_moment text := chrononaut._moment_text(at, transaction_id, mark, before);
+    v_tables jsonb := (
+        select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
+            p.schema_name, p.table_name, p.past_schema,
+            pg_catalog.to_regclass(pg_catalog.quote_ident(p.table_name))
+                operator(pg_catalog.=) pg_catalog.to_regclass(
+                    pg_catalog.format('%I.%I', p.schema_name, p.table_name))))
+        from chrononaut.past_tables p);
+    v_live_only jsonb := case when strict then chrononaut._live_only() end;
+begin
+    if not strict then
+        v_past := pg_catalog.concat_ws(', ',
+            nullif(v_past, ''), nullif(v_live, ''));
+    end if;
+    perform pg_catalog.set_config('chrononaut.past', v_moment, true);
+    perform pg_catalog.set_config('search_path', v_past, true);
+    return pg_catalog.jsonb_build_object(
+        'moment', v_moment, 'path', v_past, 'live_path', v_live,
+        'tables', v_tables, 'live_only', v_live_only,
+        'provisional', transaction_id operator(pg_catalog.&) 1099511627775
+            operator(pg_catalog.=) pg_catalog.pg_current_xact_id_if_assigned()::text::bigint);
+end;
+$$;
+
+comment on function chrononaut._enter_past(timestamptz, bigint, text, boolean, boolean) is
+    'Opens a moment for this transaction; returns what a client needs to read it.';
+
+
+create or replace function chrononaut._live_only()
+    returns jsonb
+    language plpgsql
+    stable
+as $$
+-- No search_path of its own: it says which tables the session's finds.
+begin
+    return (
+        select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
+            n.nspname, c.relname, pg_catalog.pg_table_is_visible(c.oid)))
+        from pg_catalog.pg_class c
+        join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace
+        where c.relkind operator(pg_catalog.=) any ('{r,p,v,m,f}'::"char"[])
+            and n.nspname operator(pg_catalog.!~) '^(pg_|information_schema$|chrononaut)'
+            and not exists (
+                select from chrononaut.versioned_tables v
+                where c.oid operator(pg_catalog.=) any (
+                    array[v.relation, v.history_table, v.versions_view]::pg_catalog.oid[])));
+end;
+$$;
+
+comment on function chrononaut._live_only() is
+    'Tables and views that have no past.';
+
+
 create or replace function chrononaut._past_path(schemas name[])
     returns text
     language sql

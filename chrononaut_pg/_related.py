@@ -1,0 +1,107 @@
+"""What was related to a version while it was in force.
+
+The version is turned into an object of its model in a session of the past, at the
+moment that its own transaction left behind; SQLAlchemy loads the relation from there,
+whatever kind it is, and what is reached from there is of that moment, too.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy import select
+from sqlalchemy.orm import (
+    Mapper,
+    RelationshipProperty,
+    make_transient_to_detached,
+    object_session,
+    with_parent,
+)
+from sqlalchemy.orm.attributes import set_committed_value
+
+from chrononaut_pg._past import Moment
+from chrononaut_pg._past_session import PastSession
+from chrononaut_pg.exceptions import NoSessionError
+
+_KEY = "chrononaut_past_instance"
+
+_NEVER_LOADED = ("raise", "raise_on_sql", "noload", "write_only", "dynamic")
+
+
+class Related:
+    """The attribute of a history class that gives one relation of a version."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.__doc__ = f"`{name}` as it was when this version began."
+
+    def __get__(self, version: Any, owner: type[Any]) -> Any:
+        return self if version is None else related(version, self.name)
+
+
+def related(version: Any, name: str) -> Any:
+    """Return what the relation *name* of the model held when *version* began."""
+    instance = past_instance(version)
+    relation: RelationshipProperty[Any] = sa_inspect(type(instance)).relationships[name]
+    if relation.lazy not in _NEVER_LOADED:
+        return getattr(instance, name)
+    session = object_session(instance)
+    assert session is not None
+    statement = select(relation.entity).where(
+        with_parent(instance, getattr(type(instance), name))
+    )
+    if relation.order_by:
+        statement = statement.order_by(*relation.order_by)
+    found = session.scalars(statement)
+    return found.unique().all() if relation.uselist else found.first()
+
+
+def past_instance(version: Any) -> Any:
+    """Return the version as an object of its model, in a session of its moment."""
+    state = sa_inspect(version)
+    known = state.info.get(_KEY)
+    past = object_session(known) if known is not None else None
+    if isinstance(past, PastSession) and not past.moment.provisional:
+        return known
+    live = object_session(version)
+    if live is None:
+        raise NoSessionError(
+            f"{version!r} belongs to no session",
+            hint="Read relations of a version while its session is open.",
+        )
+    while isinstance(live, PastSession):
+        live = live.live
+    instance = _made(version, PastSession(live=live, moment=moment_of(version)))
+    state.info[_KEY] = instance
+    return instance
+
+
+def moment_of(version: Any) -> Moment:
+    """Return the moment at which a version began, its own transaction included.
+
+    What began before its table was versioned is taken as it was just before its end.
+    """
+    names = type(version).__chrononaut_meta_names__
+    began = getattr(version, names["created_transaction_id"])
+    ended = getattr(version, names["transaction_id"])
+    if began is not None:
+        return Moment.of(None, began, None)
+    if ended is not None:
+        return Moment.of(None, ended, None, before=True)
+    return Moment.now()
+
+
+def _made(version: Any, past: PastSession) -> Any:
+    """Return an object of the model with the values of the version, in *past*."""
+    mapper: Mapper[Any] = sa_inspect(
+        type(version).__chrononaut_declaration__.model
+    ).mapper
+    make = cast(Callable[[], Any], mapper.class_manager.new_instance)
+    instance = make()
+    known = sa_inspect(type(version)).column_attrs.keys()
+    for name in mapper.column_attrs.keys():  # noqa: SIM118
+        if name in known:
+            set_committed_value(instance, name, getattr(version, name))
+    make_transient_to_detached(instance)
+    past.hold(instance)
+    return instance
