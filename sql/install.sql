@@ -42,6 +42,7 @@ select current_setting('chrononaut.installed_version')::integer between 1 and 2 
 \ir core/87_append.sql
 \ir core/88_record_changes.sql
 \ir core/90_auto_sync.sql
+\ir core/91_revert.sql
 \ir core/92_undo.sql
 \ir core/93_undo_plan.sql
 \ir core/94_undo_write.sql

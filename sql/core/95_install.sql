@@ -16,7 +16,8 @@ begin
         select p.oid::regprocedure as signature, p.proowner, p.proname in (
             'create_versioning', 'alter_versioning', 'sync_versioning', 'check_versioning',
             'append_change_info', '_check_drop', '_forget',
-            '_transaction_scopes', '_change_scopes', '_own_transaction', '_moment', 'mark',
+            '_transaction_scopes', '_change_scopes', '_own_transaction',
+            '_row_scopes', '_moment', 'mark',
             'drop_mark') as is_public
         from pg_proc p
         where p.pronamespace = 'chrononaut'::regnamespace and p.prosecdef

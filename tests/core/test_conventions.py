@@ -26,6 +26,7 @@ CALLABLE = {
     "_transaction_scopes",
     "_change_scopes",
     "_own_transaction",
+    "_row_scopes",
     "_moment",
     "mark",
     "drop_mark",
