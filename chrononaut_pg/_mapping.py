@@ -84,6 +84,7 @@ class Mapping:
         mapped = {id(found) for found in self._properties.values()}
         options: dict[str, Any] = {
             "properties": self._properties,
+            "always_refresh": True,  # an identity once served a rolled-back image
             "primary_key": [self._properties[name] for name in primary_key],
             "exclude_properties": [
                 column for column in self._view.columns if id(column) not in mapped

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapper, configure_mappers, object_session
 
 from chrononaut_pg._comparing import attributes, differing
 from chrononaut_pg._mapping import Mapping
-from chrononaut_pg._read_only import ReadOnly, guard_flushes
+from chrononaut_pg._read_only import ReadOnly, guard_flushes, keep_what_lasts
 from chrononaut_pg._related import Related
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
 from chrononaut_pg.exceptions import NoSessionError
@@ -60,6 +60,9 @@ class History(ReadOnly):
         until = f"until {changed.isoformat()}" if changed else f"change {change_id}"
         until = "current" if change_id is None else until
         return f"<{type(self).__name__} {values} {until}>"
+
+    def _lasts(self) -> bool:
+        return self._identity[2] is not None
 
     def __reduce__(self) -> Any:
         names = sa_inspect(type(self)).column_attrs.keys()
@@ -124,6 +127,8 @@ def history_class(model: type[Any]) -> type[Any]:
         select(history_class(User)).where(history_class(User).email == "a@example.com")
 
     Its objects include the live row as the newest version, whose `change_id` is None.
+    Queries always bring what the database has; a commit leaves earlier versions loaded,
+    since they cannot change any more, and expires the live one.
     Raises NotVersionedError for other classes.
     """
     found = _CLASSES.get(model)
@@ -208,6 +213,7 @@ def _make(one: Declaration) -> type[Any]:
             setattr(cls, name, Related(name))
     _CLASSES[one.model] = cls
     guard_flushes()
+    keep_what_lasts()
     for mapper in list(one.mapper.self_and_descendants):
         if mapper.local_table is one.table and is_declared(mapper.class_):
             _make(declaration(mapper.class_))

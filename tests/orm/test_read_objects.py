@@ -149,7 +149,7 @@ def test_repr_tells_key_version_operation_and_end(user: User) -> None:
 def test_repr_hash_and_equality_need_no_session(session: Session, user: User) -> None:
     old = user.versions()[0]
     change_id = old.change_id
-    session.commit()
+    session.expire(old)
     session.close()
 
     assert repr(old) == f"<UserHistory id=1 change {change_id}>"

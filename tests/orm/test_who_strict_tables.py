@@ -128,8 +128,13 @@ class WithUser(Versioned, OwnBase):
         return "system"
 
 
+def flush(session: Session, model: Any) -> None:
+    session.add(model(id=1))
+    session.flush()
+
+
 WRITES: list[Callable[[Session, Any], Any]] = [
-    lambda session, model: session.add(model(id=1)) or session.flush(),
+    flush,
     lambda session, model: session.execute(insert(model).values(id=1)),
     lambda session, model: session.execute(insert(model), [{"id": 1}, {"id": 2}]),
     lambda session, model: session.bulk_save_objects([model(id=1)]),
@@ -215,9 +220,8 @@ def test_mixin_shared_by_all_models_speaks_once_for_all(db: Db, engine: Engine) 
         " (select bool_or(change_info ? 'tables') from chrononaut.transaction)"
     )
 
-    info = (
-        '{"extra": {"rationale": "nightly"}, "user_id": "system", "remote_addr": null}'
-    )
+    nightly = {"extra": {"rationale": "nightly"}}
+    info = {**nightly, "user_id": "system", "remote_addr": None}
     assert [db.execute(query.format(one)).fetchone() for one in "ab"] == [
         ([info, info], False),
         ([info, info], False),
