@@ -1,10 +1,11 @@
 """How a reader runs: with which session, and what its failure means."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import Connection, Engine, Select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session, object_session, scoped_session
@@ -111,6 +112,17 @@ def in_force(
     return version if found.covers(version, at) else None
 
 
+@contextmanager
+def _connected_anew(engine: Engine) -> Iterator[Connection]:
+    """Connect outside the engine's pool: the session may have its only connection."""
+    pool = engine.pool.recreate()
+    try:
+        with Engine(pool, engine.dialect, engine.url).connect() as connection:
+            yield connection
+    finally:
+        pool.dispose()
+
+
 def _explained(
     instance: Any, session: Session, error: ProgrammingError
 ) -> ChrononautException:
@@ -119,7 +131,7 @@ def _explained(
 
     table = declaration(type(instance)).table
     bind = session.get_bind(sa_inspect(type(instance)))
-    with bind.engine.connect() as connection:
+    with _connected_anew(bind.engine) as connection:
         status = core.status(connection)
         oid = core.table_oid(connection, table_name(table))
         versioned = status.current and oid in core.versioned_oids(connection)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import (
     declared_attr,
     mapped_column,
 )
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from chrononaut_pg import (
     CoreMissingError,
@@ -71,6 +71,24 @@ def test_every_reader_explains_missing_versioning(engine: Engine, read: str) -> 
         at = [session.execute(text("select now()")).scalar_one()]
         with pytest.raises(VersioningMissingError):
             getattr(user, read)(*at if read == "has_changed_since" else [])
+
+
+@pytest.mark.parametrize("pool", [QueuePool, StaticPool])
+def test_missing_versioning_is_explained_where_the_pool_has_one_connection(
+    engine: Engine, pool: Any
+) -> None:
+    size = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 1}
+    small = create_engine(
+        engine.url, poolclass=pool, **(size if pool is QueuePool else {})
+    )
+    with unversioned(small) as session:
+        user = saved(session, User(name="a"))
+        with pytest.raises(VersioningMissingError):
+            user.versions()
+        session.rollback()
+
+        assert user.name == "a"
+    small.dispose()
 
 
 def test_a_missing_core_is_named_with_the_remedy(
