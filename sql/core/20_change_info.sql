@@ -51,16 +51,20 @@ as $$
 declare
     v_info jsonb;
 begin
-    if said is null then
+    if said is not null then
+        v_info := said::jsonb;
+        if jsonb_typeof(v_info) <> 'object' then
+            perform chrononaut._check_change_info(said);
+        end if;
+    end if;
+    -- What is said of some tables only says nothing of the others.
+    if v_info is null or v_info ? 'tables' and v_info - 'tables' = '{}' then
         return jsonb_build_object(
             'user_id', null,
             'remote_addr', null,
             'db_user', coalesce(nullif(current_setting('role'), 'none'), session_user),
-            'application_name', current_setting('application_name'));
-    end if;
-    v_info := said::jsonb;
-    if jsonb_typeof(v_info) <> 'object' then
-        perform chrononaut._check_change_info(said);
+            'application_name', current_setting('application_name'))
+            || coalesce(v_info, '{}');
     end if;
     return '{"user_id": null, "remote_addr": null}'::jsonb || v_info;
 end;

@@ -282,6 +282,7 @@ as $$
             or jsonb_typeof(v_info) <> 'object' or v_info ? 'tables') then
         perform chrononaut._check_change_info(v_said);
         if v_info ? 'tables' then
+            v_info := chrononaut._compose_change_info(v_said);
             v_shared := v_info - 'tables';
             v_info := chrononaut._for_table(v_info, %2$s);
         end if;

@@ -173,6 +173,20 @@ def test_tables_key_overrides_for_its_table_and_is_stripped(
     ]
 
 
+def test_what_is_said_of_one_table_only_leaves_writes_to_others_attributed(
+    db: Db,
+) -> None:
+    run(db, "create table other (id integer primary key)")
+    run(db, "select chrononaut.create_versioning('other')")
+    said = '{"tables": {"public.note": {"user_id": "x"}}}'
+    run(db, f"select set_config('chrononaut.change_info', '{said}', true)")
+    run(db, "insert into other values (1)")
+    db.commit()
+
+    [[info]] = rows(db, "select change_info from other_history")
+    assert set(info) == {"user_id", "remote_addr", "db_user", "application_name"}
+
+
 def test_tables_override_of_one_table_does_not_reach_the_transaction(db: Db) -> None:
     version_note(db)
     run(
