@@ -239,10 +239,14 @@ class _Shape:
         return self._names.get(stored, stored)
 
     def values(self, image: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an image by attribute, in the model's order, without foreign nulls."""
+        ordered = (*(n for n in self._columns if n in image), *image)
         return {
-            self.name(stored): self._value(stored, value)
-            for stored, value in image.items()
-            if value is not None or stored not in self._columns or stored in self._names
+            self.name(stored): self._value(stored, image[stored])
+            for stored in dict.fromkeys(ordered)
+            if image[stored] is not None
+            or stored in self._names
+            or stored not in self._columns
         }
 
     def _value(self, stored: str, value: Any) -> Any:

@@ -70,6 +70,8 @@ def _scalar(value: Any, kind: TypeEngine[Any]) -> Any:
         return Decimal(value) if kind.asdecimal else float(value)
     if isinstance(kind, pg.INET | pg.CIDR):
         return _address(value, kind)
+    if isinstance(kind, pg.BIT):
+        return getattr(pg, "BitString", str)(value)  # which SQLAlchemy 2.1 has
     if isinstance(kind, pg.ranges.AbstractRange):
         return _ranges(value, kind)
     convert = _BY_PYTHON_TYPE.get(_python_type(kind))
