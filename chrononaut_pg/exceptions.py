@@ -213,15 +213,32 @@ def from_database_error(error: BaseException) -> ChrononautException | None:
     sqlstate = sqlstate_of(error)
     if sqlstate is None or not sqlstate.startswith("VH"):
         return None
-    diagnostics = getattr(original, "diag", None)
+    said = _Diagnostics(original)
     return ERRORS_BY_SQLSTATE.get(sqlstate, ChrononautException)(
-        getattr(diagnostics, "message_primary", None) or str(original),
+        said.find("message_primary", "message") or str(original),
         sqlstate=sqlstate,
-        schema=getattr(diagnostics, "schema_name", None),
-        table=getattr(diagnostics, "table_name", None),
-        column=getattr(diagnostics, "column_name", None),
-        hint=getattr(diagnostics, "message_hint", None),
+        schema=said.find("schema_name"),
+        table=said.find("table_name"),
+        column=said.find("column_name"),
+        hint=said.find("message_hint", "hint"),
     )
+
+
+class _Diagnostics:
+    """What the database has said of an error, whichever driver passes it on.
+
+    psycopg keeps it in `diag`, asyncpg in the error that SQLAlchemy's adapter raises
+    its own from.
+    """
+
+    def __init__(self, original: BaseException) -> None:
+        cause = original.__cause__
+        self._source = getattr(original, "diag", original if cause is None else cause)
+
+    def find(self, *names: str) -> str | None:
+        """Return the first field of these names that holds something."""
+        found = (getattr(self._source, name, None) for name in names)
+        return next((one for one in found if isinstance(one, str) and one), None)
 
 
 def sqlstate_of(error: BaseException) -> str | None:
