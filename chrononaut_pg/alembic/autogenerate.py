@@ -26,6 +26,9 @@ from chrononaut_pg.options import VersioningOptions
 
 _OWN_SCHEMAS = ("chrononaut", "chrononaut_history")
 
+_PAST = "chrononaut_past_"
+"""What the names of schemas begin with in which the past is read."""
+
 _OWN_TRIGGERS = ("00_chrononaut_", "99_chrononaut_")
 
 Name = tuple[str, str]
@@ -42,7 +45,7 @@ def hide(context: Any) -> None:
 
     def is_visible(name: str | None, kind: str, parents: Any) -> bool:
         if kind == "schema":
-            return name not in _OWN_SCHEMAS
+            return not _is_own_schema(name)
         schema = parents.get("schema_name") or default
         return kind != "table" or (schema, name) not in own
 
@@ -146,7 +149,7 @@ class _Comparison:
     def _is_own(self, op: Any, own: set[Name]) -> bool:
         if isinstance(op, ops.DropTableOp | ops.CreateTableOp | ops.ModifyTableOps):
             schema = op.schema or self._default
-            return schema in _OWN_SCHEMAS or (schema, op.table_name) in own
+            return _is_own_schema(schema) or (schema, op.table_name) in own
         if isinstance(op, ops.DropIndexOp | ops.CreateIndexOp):
             schema = op.schema or self._default
             return schema in _OWN_SCHEMAS or (schema, op.table_name or "") in own
@@ -158,7 +161,7 @@ class _Comparison:
         signature = str(getattr(entity, "signature", "")).strip('"')
         table = str(getattr(entity, "table", "") or getattr(entity, "on_entity", ""))
         return (
-            schema in _OWN_SCHEMAS
+            _is_own_schema(schema)
             or (schema, signature) in own
             or signature.startswith(_OWN_TRIGGERS)
             or (schema, table.rpartition(".")[2].strip('"')) in own
@@ -166,6 +169,10 @@ class _Comparison:
 
     def _name(self, table: Table) -> Name:
         return (table.schema or self._default, table.name)
+
+
+def _is_own_schema(name: str | None) -> bool:
+    return name is not None and (name in _OWN_SCHEMAS or name.startswith(_PAST))
 
 
 def _metadatas(context: Any) -> list[Any]:
