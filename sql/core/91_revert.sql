@@ -260,7 +260,8 @@ begin
                 chrononaut._undo_differs(c.value, c.value ->> 'value',
                     format('h.%I', c.value ->> 'history')), c.value ->> 'name'), ', '
                 order by c.ordinality)
-            from jsonb_array_elements(scope -> 'columns') with ordinality c),
+            from jsonb_array_elements(scope -> 'columns') with ordinality c
+            where not (c.value ->> 'always')::boolean),
         scope ->> 'live', object ->> 'view', scope ->> 'row', object #>> '{scopes,0,past}',
         object ->> 'version')
     into v_names

@@ -55,10 +55,10 @@ create or replace function chrononaut._undo_differences(scope jsonb, changed boo
     set search_path = pg_catalog, pg_temp
 as $$
     -- One character per column: 1 where the undo has something to do, or with changed
-    -- false, where a later change stands in its way.
+    -- false, where a later change stands in its way. An UPDATE cannot set all of them.
     select coalesce(string_agg(format('case when %s then ''1'' else ''0'' end',
-            case when changed
-                then format('%s and (not s.remains or n.%s is null or %s)',
+            case when (c.value ->> 'always')::boolean then 'false'
+                when changed then format('%s and (not s.remains or n.%s is null or %s)',
                     chrononaut._undo_differs(c.value, c.b, c.value ->> 'value'),
                     scope ->> 'change_id',
                     chrononaut._undo_differs(c.value, c.b, c.n))

@@ -71,7 +71,7 @@ as $$
         cross join jsonb_array_elements_text(step -> 'patterns') m(wanted)
         group by e.value, e.ordinality
     ) c
-    where c.sometimes and not (c.value ->> 'always')::boolean
+    where c.sometimes
 $$;
 
 comment on function chrononaut._undo_assignments(jsonb, jsonb) is
@@ -300,7 +300,7 @@ begin
               schema = scope ->> 'schema',
               table = scope ->> 'table',
               column = coalesce(column_name, ''),
-              detail = list,
+              detail = coalesce(list, ''),
               hint = 'Look at it with dry_run => true; force => true overwrites.';
 end;
 $$;

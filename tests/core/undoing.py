@@ -24,7 +24,7 @@ def in_one(db: Db, *statements: str) -> int:
     for statement in statements:
         run(db, statement)
     db.commit()
-    return int(value(db, NEWEST))
+    return int(value(db, NEWEST) or 0)
 
 
 def undo(db: Db, transaction_id: int, options: str = "") -> list[tuple[Any, ...]]:

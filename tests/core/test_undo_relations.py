@@ -1,0 +1,204 @@
+"""undo_transaction across tables: foreign keys in every direction, unique values."""
+
+import pytest
+
+from tests.core.asking import refusal, run
+from tests.core.undoing import in_one, preview, table, undo
+from tests.servers import Db
+
+
+@pytest.fixture
+def shop(db: Db) -> Db:
+    """Parents 1 and 2 with children 1 to 3, of parents 1, 1 and 2."""
+    in_one(
+        db,
+        """
+        create table child (id integer primary key, parent_id integer not null);
+        create table parent (id integer primary key, name text unique);
+        alter table child add foreign key (parent_id) references parent;
+        select chrononaut.create_versioning('child');
+        select chrononaut.create_versioning('parent');
+        insert into parent values (1, 'a'), (2, 'b');
+        insert into child values (1, 1), (2, 1), (3, 2);
+        """,
+    )
+    return db
+
+
+def unchanged_by_undo(db: Db, *statements: str) -> None:
+    """Undo *statements*, then redo them, and expect the same rows each time."""
+    before = table(db, "parent"), table(db, "child")
+    done = in_one(db, *statements)
+    after = table(db, "parent"), table(db, "child")
+    undo(db, done)
+    assert (table(db, "parent"), table(db, "child")) == before
+    undo(db, in_one(db, "select 1"))
+    assert (table(db, "parent"), table(db, "child")) == after
+
+
+def test_deleted_parents_come_back_before_their_children(shop: Db) -> None:
+    unchanged_by_undo(
+        shop, "delete from child where parent_id = 1", "delete from parent where id = 1"
+    )
+
+
+def test_inserted_children_go_before_their_parents(shop: Db) -> None:
+    unchanged_by_undo(
+        shop, "insert into parent values (3, 'c')", "insert into child values (4, 3)"
+    )
+
+
+def test_children_that_moved_move_back_before_the_new_parent_goes(shop: Db) -> None:
+    unchanged_by_undo(
+        shop,
+        "insert into parent values (3, 'c')",
+        "update child set parent_id = 3 where parent_id = 1",
+        "delete from parent where id = 1",
+    )
+
+
+def test_a_unique_value_that_changed_hands(shop: Db) -> None:
+    unchanged_by_undo(
+        shop,
+        "delete from child where parent_id = 2",
+        "delete from parent where id = 2",
+        "insert into parent values (3, 'b')",
+    )
+
+
+def test_a_cascade_is_undone_with_what_caused_it(shop: Db) -> None:
+    run(
+        shop,
+        "alter table child drop constraint child_parent_id_fkey,"
+        " add foreign key (parent_id) references parent"
+        " on delete cascade on update cascade",
+    )
+    unchanged_by_undo(shop, "delete from parent")
+    unchanged_by_undo(
+        shop, "insert into parent values (3, 'c')", "insert into child values (4, 3)"
+    )
+
+
+def test_a_changed_key_that_cascaded(shop: Db) -> None:
+    run(
+        shop,
+        "alter table child drop constraint child_parent_id_fkey,"
+        " add foreign key (parent_id) references parent on update cascade",
+    )
+    unchanged_by_undo(shop, "update parent set id = 10 where id = 1")
+
+
+def test_tables_that_refer_to_each_other_with_deferrable_keys(db: Db) -> None:
+    in_one(
+        db,
+        """
+        create table parent (id integer primary key, favourite integer not null);
+        create table child (id integer primary key,
+            parent_id integer not null references parent deferrable);
+        alter table parent add foreign key (favourite) references child deferrable
+            initially deferred;
+        select chrononaut.create_versioning('child');
+        select chrononaut.create_versioning('parent');
+        insert into parent values (1, 1);
+        insert into child values (1, 1);
+        """,
+    )
+    unchanged_by_undo(
+        db,
+        "insert into parent values (2, 2)",
+        "insert into child values (2, 2)",
+    )
+    unchanged_by_undo(
+        db,
+        "set constraints all deferred",
+        "delete from parent",
+        "delete from child",
+    )
+
+
+def test_a_violation_of_a_deferred_key_is_raised_by_the_undo_itself(shop: Db) -> None:
+    run(
+        shop,
+        "alter table child alter constraint child_parent_id_fkey deferrable",
+    )
+    done = in_one(shop, "insert into parent values (3, 'c')")
+    in_one(shop, "insert into child values (9, 3)")
+    found = refusal(shop, "23503", f"select chrononaut.undo_transaction({done})")
+    assert (found.table_name, found.constraint_name) == (
+        "child",
+        "child_parent_id_fkey",
+    )
+
+
+def test_a_table_that_refers_to_itself(db: Db) -> None:
+    in_one(
+        db,
+        """
+        create table parent (id integer primary key,
+            parent_id integer references parent on delete cascade);
+        create table child (id integer);
+        select chrononaut.create_versioning('parent');
+        insert into parent values (1, null), (2, 1), (3, 2);
+        """,
+    )
+    unchanged_by_undo(db, "delete from parent where id = 2")
+    unchanged_by_undo(
+        db,
+        "insert into parent values (3, 1)",
+        "insert into parent values (4, 3)",
+        "insert into parent values (5, 4)",
+        "update parent set parent_id = 4 where id = 3",
+        "update parent set parent_id = 1 where id = 4",
+    )
+
+
+def test_rows_that_exchange_unique_values_need_a_deferrable_constraint(
+    shop: Db,
+) -> None:
+    swap = (
+        "update parent set name = 'x' where id = 1",
+        "update parent set name = 'a' where id = 2",
+        "update parent set name = 'b' where id = 1",
+    )
+    done = in_one(shop, *swap)
+    found = refusal(shop, "23505", f"select chrononaut.undo_transaction({done})")
+    assert "has to be deferrable" in str(found.message_hint)
+    run(
+        shop,
+        "alter table parent drop constraint parent_name_key,"
+        " add unique (name) deferrable",
+    )
+    undo(shop, done)
+    assert table(shop, "parent") == [(1, "a"), (2, "b")]
+
+
+def test_joined_inheritance(db: Db) -> None:
+    in_one(
+        db,
+        """
+        create table parent (id integer primary key, name text);
+        create table child (id integer primary key references parent on delete cascade,
+            wage integer);
+        select chrononaut.create_versioning('parent');
+        select chrononaut.create_versioning('child', parent => 'parent');
+        insert into parent values (1, 'Ann'), (2, 'Bea');
+        insert into child values (1, 10);
+        """,
+    )
+    unchanged_by_undo(db, "update parent set name = 'x'", "update child set wage = 1")
+    unchanged_by_undo(db, "delete from parent where id = 1")
+    unchanged_by_undo(
+        db, "insert into parent values (3, 'c')", "insert into child values (3, 1)"
+    )
+
+
+def test_the_dry_run_names_every_table(shop: Db) -> None:
+    done = in_one(
+        shop,
+        "delete from child where parent_id = 2",
+        "delete from parent where id = 2",
+    )
+    assert preview(shop, done) == [
+        ({"id": 3}, "insert", None, {"id": 3, "parent_id": 2}, None),
+        ({"id": 2}, "insert", None, {"id": 2, "name": "b"}, None),
+    ]
