@@ -33,7 +33,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import aliased
 
 from chrononaut_pg._views import META_COLUMNS, meta_names, whole_history_table
 from chrononaut_pg.declarations import Declaration, key_columns, latest
@@ -44,9 +44,6 @@ _FIRST: ColumnElement[int] = literal_column(str(-(2**63)))
 _ZERO: ColumnElement[int] = literal_column("0")
 
 _ONE: ColumnElement[int] = literal_column("1")
-
-_FEW = 1000
-"""As many objects of a session are looked at, rather than refreshed in vain."""
 
 _TOLD = ("change_id", "operation", "transaction_id")
 """What a version knows of the change that began it."""
@@ -201,18 +198,6 @@ class Direct:
         columns = [self._sent(column.name, history) for column in self._view.columns]
         whole = select(*columns).where(*self._keyed(history)).subquery("v")
         return self._entity(whole).order_by(whole.c[self._stored["change_id"]])
-
-    @functools.cached_property
-    def all_new(self) -> Select[Any]:
-        """Select the same for a session that has none of them yet: a tenth faster."""
-        return self.all.execution_options(populate_existing=False)
-
-    def are_new(self, session: Session) -> bool:
-        """Whether a session is known to have no version of this class yet."""
-        loaded = session.identity_map
-        mine = sa_inspect(self._cls).base_mapper.class_
-        keys = loaded.keys() if len(loaded) <= _FEW else ((mine,),)
-        return all(key[0] is not mine for key in keys)
 
     def _sent(self, name: str, history: Any) -> ColumnElement[Any]:
         """Return a column as far as the history table has it; change info as text."""

@@ -95,8 +95,7 @@ def all_versions(
 ) -> list[Any]:
     """Return all versions that have ended, as the view gives them."""
     parameters = found.parameters(key)
-    wanted = found.all_new if found.are_new(session) else found.all
-    changes = scalars(instance, session, lambda: wanted, parameters)
+    changes = scalars(instance, session, lambda: found.all, parameters)
     dialect = session.get_bind(sa_inspect(type(instance))).dialect
     return found.derive(changes, getattr(dialect, "_json_deserializer", None))
 

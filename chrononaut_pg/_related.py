@@ -6,7 +6,7 @@ whatever kind it is, and what is reached from there is of that moment, too.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy import select
@@ -19,9 +19,11 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.orm.attributes import set_committed_value
 
-from chrononaut_pg._past import Moment
-from chrononaut_pg._past_session import PastSession
 from chrononaut_pg.exceptions import NoSessionError
+
+if TYPE_CHECKING:
+    from chrononaut_pg._past import Moment
+    from chrononaut_pg._past_session import PastSession
 
 _KEY = "chrononaut_past_instance"
 
@@ -58,6 +60,8 @@ def related(version: Any, name: str) -> Any:
 
 def past_instance(version: Any) -> Any:
     """Return the version as an object of its model, in a session of its moment."""
+    from chrononaut_pg._past_session import PastSession  # most programs never do
+
     state = sa_inspect(version)
     known = state.info.get(_KEY)
     past = object_session(known) if known is not None else None
@@ -76,11 +80,13 @@ def past_instance(version: Any) -> Any:
     return instance
 
 
-def moment_of(version: Any) -> Moment:
+def moment_of(version: Any) -> "Moment":
     """Return the moment at which a version began, its own transaction included.
 
     What began before its table was versioned is taken as it was just before its end.
     """
+    from chrononaut_pg._past import Moment
+
     names = type(version).__chrononaut_meta_names__
     began = getattr(version, names["created_transaction_id"])
     ended = getattr(version, names["transaction_id"])
@@ -91,7 +97,7 @@ def moment_of(version: Any) -> Moment:
     return Moment.now()
 
 
-def _made(version: Any, past: PastSession) -> Any:
+def _made(version: Any, past: "PastSession") -> Any:
     """Return an object of the model with the values of the version, in *past*."""
     mapper: Mapper[Any] = sa_inspect(
         type(version).__chrononaut_declaration__.model
