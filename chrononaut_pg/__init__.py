@@ -64,6 +64,8 @@ if TYPE_CHECKING:
         row_changes_from,
         select_changes_by,
         select_changes_of,
+        select_transactions,
+        select_versions_that_changed,
     )
 
 __version__ = "0.1.0"
@@ -125,6 +127,8 @@ __all__ = [
     "select_changes_of",
     "select_next",
     "select_previous",
+    "select_transactions",
+    "select_versions_that_changed",
     "time_travel",
     "translate_errors",
     "versioned_table",
@@ -145,6 +149,7 @@ _LAZY = {
         (
             *("RowChange", "Transaction", "row_changes_from"),
             *("select_changes_by", "select_changes_of"),
+            *("select_transactions", "select_versions_that_changed"),
         ),
         "transactions",
     ),

@@ -91,6 +91,14 @@ def whole_history_table(one: Declaration, view: Table) -> Table:
     return found
 
 
+def history_with(one: Declaration, *columns: Column[Any]) -> Table:
+    """Return the history table of a model with these columns of its table as well."""
+    found = history_table(one.model)
+    for column in columns:
+        _add(found, column.name, _type(column))
+    return found
+
+
 def private_registry(one: Declaration) -> registry:
     """Return the registry of all history classes of one MetaData."""
     metadata = _private(one.table.metadata)

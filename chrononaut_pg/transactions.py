@@ -1,12 +1,22 @@
 """Transactions as objects, and questions about what changed, across rows and tables."""
 
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Column, Select, func, select, union_all
+
+from chrononaut_pg import _versions_changed
 from chrononaut_pg._row_changes import (
     RowChange,
     row_changes_from,
     select_changes_by,
     select_changes_of,
 )
+from chrononaut_pg._stretches import between, bounds, times
+from chrononaut_pg._touched import histories
 from chrononaut_pg._transaction import Transaction
+from chrononaut_pg.declarations import Declaration, declaration
+from chrononaut_pg.exceptions import UnknownColumnError, UntrackedAttributeError
 
 __all__ = [
     "RowChange",
@@ -14,4 +24,105 @@ __all__ = [
     "row_changes_from",
     "select_changes_by",
     "select_changes_of",
+    "select_transactions",
+    "select_versions_that_changed",
 ]
+
+
+def select_transactions(
+    touching: type[Any] | None = None,
+    user_id: str | None = None,
+    after: datetime | None = None,
+    before: datetime | None = None,
+    after_id: int | None = None,
+    limit: int | None = None,
+) -> Select[Any]:
+    """Return a statement for transactions, in the order of their ids::
+
+        session.scalars(select_transactions(touching=User, user_id="ann", limit=50))
+
+    *touching* is a versioned model: those in which objects of the class changed, or of
+    a subclass. *user_id* is what the first recorded statement said; *after* and
+    *before* bound the time of the first change, the second exclusively. Pages: *limit*
+    transactions after the one with the id *after_id*. Raises NotVersionedError.
+    """
+    where = times(
+        *(None if at is None else _aware(at) for at in (after, before)),
+    )
+    said = [] if user_id is None else [Transaction.user_id == user_id]
+    found = select(Transaction).where(*where, *said)
+    if touching is None:
+        if after_id is not None:
+            found = found.where(Transaction.id > after_id)
+    else:
+        one = declaration(touching)
+
+        def count(first: Any, last: Any) -> Any:
+            here = _touched(one, first - 1, last)
+            number = select(func.count()).where(Transaction.id.in_(here), *where, *said)
+            return number.select_from(Transaction).scalar_subquery()
+
+        start, end = bounds(after_id, limit, where, count)
+        found = found.where(
+            Transaction.id.in_(_touched(one, start, end)),
+            *between(Transaction.id, start, end),
+        )
+    return found.order_by(Transaction.id).limit(limit)
+
+
+def select_versions_that_changed(
+    model: type[Any],
+    name: str,
+    key: Any = None,
+    following: Any = None,
+    limit: int | None = None,
+) -> Select[Any]:
+    """Return a statement for the versions that began with a change of an attribute::
+
+        session.scalars(select_versions_that_changed(User, "email", key=7))
+
+    It selects history objects: of the row with the *key* (a tuple if it has several
+    columns) by version, else of all rows in the order of transactions and changes. An
+    insert changed what it did not leave null. Of hidden attributes is known that they
+    changed. Pages: *limit* versions after *following*, the last one of the page before.
+
+    Raises NotVersionedError, UnknownColumnError or UntrackedAttributeError.
+    """
+    one = declaration(model)
+    column = _tracked(one, name)
+    if key is None:
+        return _versions_changed.select_of_all(one, column, following, limit)
+    values = key if isinstance(key, tuple) else (key,)
+    return _versions_changed.select_of_one(one, column, values, following, limit)
+
+
+def _touched(one: Declaration, start: Any, end: Any) -> Any:
+    """Select the ids of transactions within bounds that changed objects of a model."""
+    parts = []
+    for history, conditions in histories(one):
+        transaction = history.c["chrononaut:transaction_id"]
+        within = between(transaction, start, end)
+        parts.append(select(transaction.label("id")).where(*within, *conditions))
+    return parts[0] if len(parts) == 1 else union_all(*parts)
+
+
+def _tracked(one: Declaration, name: str) -> Column[Any]:
+    """Return the column of an attribute that history knows something of."""
+    columns = one.mapper.columns
+    found = columns.get(name)
+    if not isinstance(found, Column):
+        raise UnknownColumnError(
+            f"{one.model.__name__} has no column attribute {name!r}",
+            table=one.table.name,
+            column=name,
+            hint="Name an attribute that is mapped to a column.",
+        )
+    if found in one.all_untracked:
+        raise UntrackedAttributeError(
+            f"{one.model.__name__}.{name} is not known: the column is not tracked"
+        )
+    return found
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

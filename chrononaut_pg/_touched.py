@@ -1,0 +1,91 @@
+"""Which rows of histories are changes of objects of a class."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Column, and_, exists, or_
+
+from chrononaut_pg._row_changes import models_of
+from chrononaut_pg._views import history_table, history_with
+from chrononaut_pg.declarations import Declaration, declared, key_columns
+
+
+def histories(one: Declaration) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield aliases of the histories of a model's objects, with conditions on the rows.
+
+    Objects of subclasses count, and rows of a parent's table that are of the class.
+    """
+    kinds = {mapper.class_ for mapper in one.mapper.self_and_descendants}
+    below = dict.fromkeys(other.table for other in declared() if other.model in kinds)
+    for table in below:
+        owner = models_of(table)[0]
+        history = history_of(owner if table is not one.table else one)
+        yield history, of_class(one, history) if table is one.table else []
+    for parent in one.lineage:
+        if parent.table not in below:
+            history = history_of(parent)
+            yield history, [belongs(one, parent, history)]
+
+
+def history_of(one: Declaration, *columns: Column[Any]) -> Any:
+    """Return an alias of a model's history: key, meta columns and what is asked for."""
+    kind = _kind(one)
+    owner = models_of(one.table)[0]
+    wanted = columns if kind is None else (*columns, kind)
+    return history_with(owner, *wanted).alias()
+
+
+def of_class(one: Declaration, history: Any) -> list[Any]:
+    """Return conditions that rows of a shared table are of the model's class."""
+    kind = _kind(one)
+    if not one.mapper.single or kind is None:
+        return []
+    wanted = [mapper.polymorphic_identity for mapper in one.mapper.self_and_descendants]
+    later = history_of(one)
+    # What an insert has is its key; a later image tells what it was.
+    inserted = and_(
+        history.c["chrononaut:operation"] == "I",
+        or_(
+            exists().where(
+                *same_key(one, later, history),
+                later.c["chrononaut:change_id"] > history.c["chrononaut:change_id"],
+                later.c[kind.name].in_(wanted),
+            ),
+            exists().where(*live_key(one, history), kind.in_(wanted)),
+        ),
+    )
+    return [or_(history.c[kind.name].in_(wanted), inserted)]
+
+
+def same_key(one: Declaration, left: Any, right: Any) -> list[Any]:
+    """Return conditions that two rows of a history have the same key."""
+    names = [column.name for column in key_columns(one, one.table)]
+    return [left.c[name] == right.c[name] for name in names]
+
+
+def live_key(one: Declaration, history: Any) -> list[Any]:
+    """Return conditions that the live row has the key of a row of its history."""
+    columns = key_columns(one, one.table)
+    return [column == history.c[column.name] for column in columns]
+
+
+def belongs(one: Declaration, parent: Declaration, history: Any) -> Any:
+    """Return whether the row of a parent's table is part of an object of the model."""
+    above = [history.c[column.name] for column in key_columns(parent, parent.table)]
+    columns = key_columns(one, one.table)
+    own = history_table(models_of(one.table)[0].model).alias()
+    stored = [own.c[column.name] for column in columns]
+    return or_(
+        *(
+            exists().where(*(k == a for k, a in zip(keys, above, strict=True)))
+            for keys in (columns, stored)
+        )
+    )
+
+
+def _kind(one: Declaration) -> Column[Any] | None:
+    """Return the column of the model's own history that tells a row's class."""
+    kind = one.mapper.polymorphic_on
+    if not isinstance(kind, Column) or kind.table is not one.table:
+        return None
+    return None if kind in one.all_hidden | one.all_untracked else kind
