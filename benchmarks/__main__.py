@@ -37,6 +37,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.rounds = options.rounds or (3 if options.quick else 7)
     options.seconds = options.seconds or (1 if options.quick else 3)
     options.sweeps = 100 if options.quick else 200
+    options.share = 0.25 if options.quick else 1.0
     return options
 
 
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rounds=options.rounds,
             seconds=options.seconds,
             sweeps=options.sweeps,
+            share=options.share,
             report=report,
         )
         for part in PARTS:

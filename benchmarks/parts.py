@@ -7,7 +7,7 @@ from psycopg import sql
 
 from benchmarks import bulk, goals, large, single, storage
 from benchmarks.database import Connection, Database
-from benchmarks.orm import compare
+from benchmarks.orm import compare, counts
 from benchmarks.report import Report
 from benchmarks.samples import Samples
 from benchmarks.tables import (
@@ -33,6 +33,7 @@ class Run:
     rounds: int
     seconds: int
     sweeps: int
+    share: float
     report: Report
 
     def tell(self, text: str) -> None:
@@ -99,9 +100,11 @@ def _storage(run: Run) -> None:
 def _orm(run: Run) -> None:
     run.tell("orm: chrononaut_pg and its peers, each in an environment of its own")
     with_peers = PEER_ROW in run.contenders
-    found = compare.measure(run.database, 1.0 if run.rounds > 3 else 0.25, with_peers)
+    found = compare.measure(run.database, run.share, with_peers, run.rounds)
     run.report.samples["orm"] = compare.as_samples(found)
     run.report.results += compare.judge(found)
+    run.report.results += counts.judge_counts(run.database)
+    run.report.results.append(counts.judge_import(run.rounds))
 
 
 PARTS: dict[str, Callable[[Run], None]] = {

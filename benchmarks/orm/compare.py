@@ -1,6 +1,7 @@
 """Runs the workload in every tool's environment and holds it against the goals."""
 
 import json
+import statistics
 import subprocess
 import sys
 import venv
@@ -11,7 +12,7 @@ import psycopg
 
 from benchmarks.database import ROOT, Database
 from benchmarks.goals import Result
-from benchmarks.samples import Samples
+from benchmarks.samples import Samples, rotations
 
 OURS = "chrononaut_pg"
 
@@ -43,19 +44,27 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
 Seconds = Mapping[str, list[float]]
 
 
-def measure(database: Database, share: float, peers: bool) -> dict[str, Seconds]:
-    """Return the seconds of every tool that runs here, by tool."""
-    found: dict[str, Seconds] = {}
-    for tool in (OURS, *(REQUIREMENTS if peers else ())):
-        try:
-            found[tool] = _run(database, tool, share)
-        except subprocess.CalledProcessError as error:
-            if tool == OURS:
-                print(error.stderr, file=sys.stderr)
-                raise
-            reason = (error.stderr or "").strip().splitlines()[-1:]
-            print(f"{tool} does not run here: {''.join(reason)}", file=sys.stderr)
-    return found
+def measure(
+    database: Database, share: float, peers: bool, rounds: int
+) -> dict[str, Seconds]:
+    """Return the seconds of every tool that runs here; the tools take turns."""
+    found: dict[str, dict[str, list[float]]] = {}
+    tools = [OURS, *(REQUIREMENTS if peers else ())]
+    for turn, order in enumerate(rotations(list(tools), rounds)):
+        for tool in [one for one in order if one in tools]:
+            try:
+                seconds = _run(database, tool, share, turn)
+            except subprocess.CalledProcessError as error:
+                if tool == OURS:
+                    print(error.stderr, file=sys.stderr)
+                    raise
+                reason = (error.stderr or "").strip().splitlines()[-1:]
+                print(f"{tool} does not run here: {''.join(reason)}", file=sys.stderr)
+                tools.remove(tool)
+                continue
+            for work, values in seconds.items():
+                found.setdefault(tool, {}).setdefault(work, []).extend(values)
+    return dict(found)
 
 
 def as_samples(found: Mapping[str, Seconds]) -> Samples:
@@ -77,30 +86,38 @@ def judge(found: Mapping[str, Seconds]) -> Iterator[Result]:
         ("delete", 1.6),
         ("one object", 1.5),
     ):
-        ratio = min(ours[f"{work}/versioned"]) / min(ours[f"{work}/bare"])
-        yield Result(f"ORM {work}", "without history", ratio, goal)
+        bare = ours[f"{work}/bare"]
+        yield _result(f"ORM {work}", "without history", ours, bare, goal)
     for peer in ("chrononaut", "continuum"):
         for work in ("insert", "update", "delete"):
             if peer in found:
-                theirs = min(found[peer][f"{work}/versioned"])
-                ratio = min(ours[f"{work}/versioned"]) / theirs
-                yield Result(f"ORM {work}", peer, ratio, 0.2)
+                theirs = found[peer][f"{work}/versioned"]
+                yield _result(f"ORM {work}", peer, ours, theirs, 0.2)
     for work in ("versions", "version_at", "diff"):
-        best = [min(f[work]) for t, f in found.items() if t != OURS and work in f]
-        if best:
-            yield Result(work, "best peer", min(ours[work]) / min(best), 0.5)
+        for peer in found.keys() - {OURS}:
+            if work in found[peer]:
+                yield _result(work, peer, ours, found[peer][work], 0.5)
 
 
-def _run(database: Database, tool: str, share: float) -> Seconds:
+def _result(
+    work: str, against: str, ours: Seconds, theirs: list[float], goal: float
+) -> Result:
+    mine = ours.get(work) or ours[f"{work.removeprefix('ORM ')}/versioned"]
+    ratio = statistics.median(mine) / statistics.median(theirs)
+    return Result(work, against, ratio, goal, min(mine) / min(theirs))
+
+
+def _run(database: Database, tool: str, share: float, turn: int) -> Seconds:
     python = Path(sys.executable) if tool == OURS else _python(tool)
     name = f"orm_{tool}"
-    with psycopg.connect(database.url, autocommit=True) as connection:
-        connection.execute(f"create database {name}".encode())
+    if turn == 0:
+        with psycopg.connect(database.url, autocommit=True) as connection:
+            connection.execute(f"create database {name}".encode())
     url = database.url.replace("/bench?", f"/{name}?")
     url = url.replace("postgresql:", "postgresql+psycopg:")
     script = str(Path(__file__).with_name("workload.py"))
     done = subprocess.run(
-        [python, "-W", "ignore", script, tool, url, str(share)],
+        [python, "-W", "ignore", script, tool, url, str(share), str(turn)],
         capture_output=True,
         text=True,
         check=True,

@@ -1,7 +1,8 @@
-"""One tool's share of the ORM benchmark: `workload.py TOOL URL SHARE`.
+"""One tool's turn in the ORM benchmark: `workload.py TOOL URL SHARE TURN`.
 
-Measures the same work on a bare and on a versioned model, in turns, and prints seconds
-as JSON. Written for SQLAlchemy 1.4 and 2, so that every peer runs it.
+Measures the same work on a bare and on a versioned model, which of them first depends
+on the turn, and prints seconds as JSON. Written for SQLAlchemy 1.4 and 2, so that every
+peer runs it.
 """
 
 import json
@@ -13,6 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 OBJECTS = 2000
+
+KEY = 9_000_000
+"""The object with many versions, the same in all turns."""
 
 
 def columns():
@@ -61,8 +65,11 @@ class Ours:
     def moment(self, version):
         return version.changed
 
-    def diff(self, one, first, session):
-        return one.diff(first)
+    def diff(self, one, version, following):
+        return one.diff(version, following)
+
+    def number(self, version):
+        return version.number
 
 
 class Continuum(Ours):
@@ -101,8 +108,8 @@ class Continuum(Ours):
             .first()
         )
 
-    def diff(self, one, first, session):
-        return first.changeset
+    def diff(self, one, version, following):
+        return following.changeset
 
 
 class Audit(Ours):
@@ -119,8 +126,8 @@ class Audit(Ours):
         self.model = type("Kept", (base,), names)
         orm.configure_mappers()
         self.engine = self.bare_engine = sa.create_engine(url)
-        manager.transaction_cls.__table__.create(self.engine)
-        manager.activity_cls.__table__.create(self.engine)
+        manager.transaction_cls.__table__.create(self.engine, checkfirst=True)
+        manager.activity_cls.__table__.create(self.engine, checkfirst=True)
         base.metadata.create_all(self.engine)
         self.activity = manager.activity_cls
 
@@ -136,6 +143,9 @@ class Audit(Ours):
             .order_by(activity.id)
             .all()
         )
+
+    def number(self, version):
+        return version.old_data["number"]
 
     moment = version_at = diff = None
 
@@ -172,8 +182,8 @@ class Chrononaut(Ours):
     def moment(self, version):
         return version.chrononaut_meta["changed"]
 
-    def diff(self, one, first, session):
-        return one.diff(first)
+    def diff(self, one, version, following):
+        return one.diff(version, following)
 
 
 class _Scoped:
@@ -265,38 +275,57 @@ def transactions(tool, versioned, first, count, found):
 def readers(tool, found, versions, rounds):
     """Read the history of an object with many versions."""
     with tool.session(True) as session, tool.context():
-        one = objects(tool.model, 9_000_000, 1)[0]
-        session.add(one)
-        session.commit()
-        for number in range(versions):
-            one.number = -number - 1
+        if session.get(tool.model, KEY) is None:
+            one = objects(tool.model, KEY, 1)[0]
+            session.add(one)
             session.commit()
-        key = one.id
+            for number in range(versions):
+                one.number = -number - 1
+                session.commit()
     with tool.session(True) as session:
-        one = session.get(tool.model, key)
+        one = session.get(tool.model, KEY)
         kept = tool.versions(one, session)
         middle = tool.moment(kept[len(kept) // 2]) if tool.moment else None
         for _ in range(rounds):
-            session.expunge_all()
-            one = session.get(tool.model, key)
-            kept = timed(found, "versions", tool.versions, one, session)
+            one = afresh(tool, session)
+            kept = timed(found, "versions", read_all, tool, one, session)
             assert len(kept) >= versions, len(kept)
-            if tool.version_at:
+            for _ in range(rounds if tool.version_at else 0):
+                one = afresh(tool, session)
                 timed(found, "version_at", tool.version_at, one, session, middle)
+            one = afresh(tool, session)
+            kept = tool.versions(one, session)
             if tool.diff:
-                timed(found, "diff", tool.diff, one, kept[1], session)
+                timed(found, "diff", tool.diff, one, kept[500], kept[501])
 
 
-def main(name, url, share):
-    share = float(share)
+def read_all(tool, one, session):
+    """Load all versions, and look at an attribute of each."""
+    kept = tool.versions(one, session)
+    assert [tool.number(version) for version in kept]
+    return kept
+
+
+def afresh(tool, session):
+    """Load the object into a session that knows nothing else."""
+    session.expunge_all()
+    return session.get(tool.model, KEY)
+
+
+def main(name, url, share, turn):
+    share, turn = float(share), int(turn)
     tool = TOOLS[name](url)
     found = {}
     count = max(int(OBJECTS * share), 50)
-    for number in range(4):
-        first = 1 + number * 2 * OBJECTS
-        for versioned in (False, True) if number % 2 else (True, False):
-            flushes(tool, versioned, first, count, found)
-            transactions(tool, versioned, first + 500_000, count, found)
+    first = 1 + turn * 2 * OBJECTS
+    for versioned in (False, True):
+        flushes(tool, versioned, first + 700_000, 50, {})
+        transactions(tool, versioned, first + 700_000, 10, {})
+    order = (False, True) if turn % 2 else (True, False)
+    for versioned in (*order, *reversed(order)):
+        flushes(tool, versioned, first, count, found)
+    for versioned in order:
+        transactions(tool, versioned, first + 500_000, count, found)
     readers(tool, found, 1000, 5)
     print(json.dumps({"objects": count, "seconds": found}))
 
