@@ -548,7 +548,7 @@ begin
         perform chrononaut._row_missing(v_object, key, 'was never known');
     elsif v_last.change_id is null then
         perform chrononaut._refuse(target,
-            pg_catalog.format('row %s of %s is not deleted', key, target),
+            pg_catalog.format('row %s of %s is not deleted', key, v_object ->> 'target'),
             'Use chrononaut.revert_row() to put a live row back.', '55000');
     end if;
     return chrononaut._row_revert(
