@@ -27,6 +27,8 @@ select current_setting('chrononaut.installed_version')::integer between 1 and 2 
 \ir core/50_capture.sql
 \ir core/55_truncate.sql
 \ir core/57_triggers.sql
+\ir core/58_locks.sql
+\ir core/59_row_version.sql
 \ir core/60_views.sql
 \ir core/62_inheritance.sql
 \ir core/65_grants.sql
@@ -39,6 +41,7 @@ select current_setting('chrononaut.installed_version')::integer between 1 and 2 
 \ir core/75_apply.sql
 \ir core/80_versioning.sql
 \ir core/85_check.sql
+\ir core/86_record_locks.sql
 \ir core/87_append.sql
 \ir core/88_record_changes.sql
 \ir core/90_auto_sync.sql

@@ -70,9 +70,9 @@ comment on column chrononaut.versioning.track_inserts is
 comment on column chrononaut.versioning.require_change_info is
     'Whether a write without change info is refused (VH002).';
 comment on column chrononaut.versioning.lockable is
-    'Reserved for record locks.';
+    'Whether records can be locked: guarded by a trigger.';
 comment on column chrononaut.versioning.row_version is
-    'Reserved for optimistic locking.';
+    'Whether every UPDATE raises the live column row_version.';
 comment on column chrononaut.versioning.indexes is
     'History columns that have an index of their own.';
 comment on column chrononaut.versioning.always is
@@ -216,6 +216,75 @@ comment on column chrononaut.mark.made_by is
     'The role that made it.';
 
 
+create table if not exists chrononaut.record_lock (
+    versioning_id integer not null,
+    key jsonb not null,
+    user_id text,
+    db_user name not null,
+    locked_at timestamptz not null default clock_timestamp(),
+    rationale text,
+    change_info jsonb,
+    primary key (versioning_id, key)
+);
+
+comment on table chrononaut.record_lock is
+    'Records that nobody may change, until they are unlocked. Read record_locks instead.';
+comment on column chrononaut.record_lock.versioning_id is
+    'The table, as chrononaut.versioning.id.';
+comment on column chrononaut.record_lock.key is
+    'Values of the key''s columns, in their order.';
+comment on column chrononaut.record_lock.user_id is
+    'Who locked it, as the change info said.';
+comment on column chrononaut.record_lock.db_user is
+    'The role that locked it.';
+comment on column chrononaut.record_lock.locked_at is
+    'When it was locked.';
+comment on column chrononaut.record_lock.rationale is
+    'Why.';
+comment on column chrononaut.record_lock.change_info is
+    'The change info of the lock.';
+
+
+create table if not exists chrononaut.record_lock_event (
+    id bigint generated always as identity primary key,
+    event text not null check (event in ('lock', 'unlock')),
+    versioning_id integer not null,
+    schema_name name not null,
+    table_name name not null,
+    key jsonb not null,
+    noted_at timestamptz not null default clock_timestamp(),
+    user_id text,
+    db_user name not null,
+    rationale text,
+    change_info jsonb not null
+);
+
+comment on table chrononaut.record_lock_event is
+    'Every lock and unlock of a record that ever was; append-only.';
+comment on column chrononaut.record_lock_event.id is
+    'The order of the events of a record.';
+comment on column chrononaut.record_lock_event.event is
+    'lock or unlock.';
+comment on column chrononaut.record_lock_event.versioning_id is
+    'The table, as chrononaut.versioning.id.';
+comment on column chrononaut.record_lock_event.schema_name is
+    'The table''s schema at that time.';
+comment on column chrononaut.record_lock_event.table_name is
+    'The table''s name at that time.';
+comment on column chrononaut.record_lock_event.key is
+    'The key of the record at that time: {"id": 5}.';
+comment on column chrononaut.record_lock_event.noted_at is
+    'When it happened.';
+comment on column chrononaut.record_lock_event.user_id is
+    'Who did it, as the change info said.';
+comment on column chrononaut.record_lock_event.db_user is
+    'The role that did it.';
+comment on column chrononaut.record_lock_event.rationale is
+    'Why.';
+comment on column chrononaut.record_lock_event.change_info is
+    'The change info said then.';
+
+
 create sequence if not exists chrononaut.change_id
     as bigint
     cache 1;
@@ -228,8 +297,14 @@ do $rights$
 begin
     if current_setting('chrononaut.installed_version') = '0' then
         revoke all on
-            chrononaut.versioning, chrononaut.versioned_column, chrononaut.column_period,
+            chrononaut.versioning, chrononaut.versioned_column,
             chrononaut.incarnation, chrononaut.transaction, chrononaut.change_id
+            from public;
+    end if;
+    if current_setting('chrononaut.installed_version')::integer < 3 then
+        revoke all on
+            chrononaut.column_period, chrononaut.mark,
+            chrononaut.record_lock, chrononaut.record_lock_event
             from public;
     end if;
 end

@@ -277,7 +277,8 @@ as $$
         when exists (
             select from pg_trigger t
             where t.tgrelid = target and not t.tgisinternal and t.tgtype & 1 = 1
-                and t.tgname not like '00\_chrononaut\_%') then
+                and t.tgname not like '00\_chrononaut\_%'
+                and t.tgname <> 'zz_chrononaut_row_version') then
             'row triggers on it may change rows of it inside the statement'
     end
     from pg_class c

@@ -265,6 +265,7 @@ begin
     set state = case
         when m.live_name = any (v.hidden) then 'hidden'
         when m.live_name = any (v.untracked) then 'untracked'
+        when v.row_version and m.live_name = 'row_version' then 'untracked'
         else 'tracked' end
     where m.versioning_id = v.id and m.state <> 'retired';
     for v_column in

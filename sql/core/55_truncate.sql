@@ -22,6 +22,7 @@ declare
 begin
     perform chrononaut._relocate();
     v := chrononaut._entry(tg_argv[0]::integer);
+    perform chrononaut._check_truncate_locks(v, tg_relid);
     if current_setting('chrononaut.suppressed', true) = 'on' then
         if chrononaut._suppressed(v.id) then
             return null;

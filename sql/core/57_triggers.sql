@@ -3,6 +3,35 @@
 -- What should be there is computed by one function and compared with the catalog by
 -- another; only what differs is replaced, since replacing locks the table. Safe to replay.
 
+create or replace function chrononaut._guard_triggers(v chrononaut.versioning)
+    returns table (
+        relation regclass,
+        trigger_name name,
+        type smallint,
+        function_oid oid,
+        events text,
+        condition text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Only a table's owner may drop a trigger: one that is not wanted any more never fires.
+    select v.relid::regclass, g.name, g.type, to_regproc(g.function)::oid, 'before ' || g.events,
+        case when not g.wanted then 'false' end
+    from (values
+        ('00_chrononaut_lock'::name, 27::smallint, format('chrononaut._lock_%s', v.id),
+            'update or delete', v.lockable),
+        ('zz_chrononaut_row_version'::name, 19::smallint, 'chrononaut._raise_row_version',
+            'update', v.row_version)
+    ) g(name, type, function, events, wanted)
+    where g.wanted or exists (
+        select from pg_trigger t where t.tgrelid = v.relid and t.tgname = g.name)
+$$;
+
+comment on function chrononaut._guard_triggers(chrononaut.versioning) is
+    'The triggers behind record locks and row versions.';
+
+
 create or replace function chrononaut._wanted_triggers(v chrononaut.versioning)
     returns table (
         relation regclass,
@@ -28,6 +57,8 @@ as $$
         ('update', 16, case when v.granularity = 'row' then 'old.* operator(pg_catalog.*<>) new.*' end),
         ('delete', 8, null)
     ) e(verb, bit, condition)
+    union all
+    select g.* from chrononaut._guard_triggers(v) g
     union all
     select t.relid, '00_chrononaut_truncate', 34::smallint,
         'chrononaut._record_truncate'::regproc::oid, 'before truncate', null
@@ -75,6 +106,9 @@ as $$
     from pg_partition_tree(v.relid) p
     join pg_trigger t on t.tgrelid = p.relid and t.tgparentid <> 0
     where t.tgfoid = to_regproc(format('chrononaut._capture_%s', v.id))
+        or t.tgfoid in (
+            select g.function_oid from chrononaut._guard_triggers(v) g
+            where g.condition is null)
 $$;
 
 comment on function chrononaut._trigger_problems(chrononaut.versioning) is
@@ -92,7 +126,7 @@ declare
 begin
     for v_trigger in
         select w.*, case
-            when w.type & 32 > 0 or v.granularity = 'row' then ''
+            when w.type & 2 > 0 or v.granularity = 'row' then ''
             when w.type & 4 > 0 then 'referencing new table as chrononaut_new'
             when w.type & 8 > 0 then 'referencing old table as chrononaut_old'
             else 'referencing old table as chrononaut_old new table as chrononaut_new'

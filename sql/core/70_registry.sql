@@ -290,7 +290,7 @@ begin
             format('cannot index %I: the history has no such column', v_name),
             'Name tracked columns or meta columns.', 'VH003', v_name);
     end if;
-    perform chrononaut._check_granularity(v);
+    perform chrononaut._check_granularity(v), chrononaut._check_guards(v);
 end;
 $$;
 
@@ -301,9 +301,7 @@ comment on function chrononaut._check_options(chrononaut.versioning) is
 create or replace function chrononaut._check_words(
     target regclass,
     granularity text,
-    on_truncate text,
-    lockable boolean,
-    row_version boolean)
+    on_truncate text)
     returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -317,15 +315,10 @@ begin
         perform chrononaut._refuse(target,
             format('on_truncate cannot be %L', on_truncate), 'Use ''record'' or ''forbid''.');
     end if;
-    if lockable or row_version then
-        raise exception 'lockable and row_version are not available in this version'
-            using errcode = 'feature_not_supported',
-                  hint = 'Leave them out.';
-    end if;
 end;
 $$;
 
-comment on function chrononaut._check_words(regclass, text, text, boolean, boolean) is
+comment on function chrononaut._check_words(regclass, text, text) is
     'Raises unless the options have values that exist.';
 
 

@@ -69,6 +69,7 @@ begin
         end if;
         v_key := v.key;
     end;
+    perform chrononaut._align_locks(v, v_key);
     update chrononaut.versioning r set key = v_key where r.id = v.id;
 end;
 $$;
@@ -89,6 +90,7 @@ declare
 begin
     perform chrononaut._check_core_rights(v.relid, v.always);
     perform chrononaut._refresh_names(v);
+    perform chrononaut._add_row_version(v);
     perform chrononaut._follow_columns(v);
     perform chrononaut._settle_key(chrononaut._entry(versioning_id));
     perform chrononaut._check_options(chrononaut._entry(versioning_id));
@@ -106,6 +108,7 @@ begin
     perform chrononaut._index_history(v);
     perform chrononaut._guard(v);
     perform chrononaut._write_capture(v);
+    perform chrononaut._write_lock(v);
     perform chrononaut._write_view(v);
     perform chrononaut._write_changes_function(v);
     perform chrononaut._write_as_of(v);

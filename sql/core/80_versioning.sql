@@ -132,7 +132,8 @@ begin
         select p.oid::regprocedure::text
         from pg_proc p
         where p.pronamespace = 'chrononaut'::regnamespace
-            and (p.proname in ('_capture_' || versioning_id, '_superseded_' || versioning_id)
+            and (p.proname in ('_capture_' || versioning_id, '_superseded_' || versioning_id,
+                    '_lock_' || versioning_id)
                 or p.proname like format('\_live\_%s\_%%', versioning_id))
     loop
         execute 'drop function ' || v_function;
@@ -169,7 +170,7 @@ declare
     v_before chrononaut.versioning := chrononaut._require(target);
     v chrononaut.versioning;
 begin
-    perform chrononaut._check_words(target, granularity, on_truncate, lockable, row_version);
+    perform chrononaut._check_words(target, granularity, on_truncate);
     if key is not null then
         key := chrononaut._find_key(target, key);
     end if;
@@ -181,12 +182,15 @@ begin
         granularity = coalesce(granularity, r.granularity),
         track_inserts = coalesce(track_inserts, r.track_inserts),
         require_change_info = coalesce(require_change_info, r.require_change_info),
+        lockable = coalesce(lockable, r.lockable),
+        row_version = coalesce(row_version, r.row_version),
         indexes = coalesce(indexes, r.indexes),
         always = coalesce(always, r.always),
         on_truncate = coalesce(on_truncate, r.on_truncate)
     where r.id = v_before.id
     returning r.* into v;
     perform chrononaut._check_options(v);
+    perform chrononaut._align_locks(v_before, v.key);
     perform chrononaut._set_parent(v, parent);
     v := chrononaut._entry(v.id);
     if v is distinct from v_before or exists (select from chrononaut._problems(v)) then
@@ -297,12 +301,12 @@ begin
         select t.tgrelid::regclass as relation, t.tgname as name
         from pg_partition_tree(target) p
         join pg_trigger t on t.tgrelid = p.relid and t.tgparentid = 0
-        where t.tgname like '00\_chrononaut\_%' and not t.tgisinternal
+        where t.tgname ~ '^(00_chrononaut_|zz_chrononaut_row_version$)' and not t.tgisinternal
         union all
         select t.tgrelid::regclass, t.tgname
         from pg_trigger t
         where t.tgrelid = target and t.tgparentid = 0 and not t.tgisinternal
-            and t.tgname like '00\_chrononaut\_%'
+            and t.tgname ~ '^(00_chrononaut_|zz_chrononaut_row_version$)'
             and not exists (select from pg_partition_tree(target))
     loop
         execute format('drop trigger %I on %s', v_trigger.name, v_trigger.relation);
@@ -381,6 +385,7 @@ begin
     if v.id is null then
         return;
     end if;
+    perform chrononaut._end_locks(v, 'the history was dropped');
     perform set_config('chrononaut.amending', 'on', true);
     delete from chrononaut.versioning r where r.id = v.id;
     if to_regclass(format('%I.%I', v.history_schema, v.history_name)) is not null then

@@ -129,6 +129,11 @@ as $$
     union all
     select c.problem from chrononaut._capture_problems(v) c
     union all
+    select l.problem from chrononaut._lock_problems(v) l
+    union all
+    select 'the column row_version ' || chrononaut._row_version_problem(v)
+    where chrononaut._row_version_problem(v) is not null
+    union all
     select p.problem from chrononaut._reader_problems(v) p
     union all
     select 'the append-only guard is missing or disabled'
@@ -279,8 +284,9 @@ comment on column chrononaut.versioned_tables.untracked is 'Columns that are ign
 comment on column chrononaut.versioned_tables.granularity is 'row or statement.';
 comment on column chrononaut.versioned_tables.track_inserts is 'Whether inserts are recorded.';
 comment on column chrononaut.versioned_tables.require_change_info is 'Whether change info is required.';
-comment on column chrononaut.versioned_tables.lockable is 'Reserved.';
-comment on column chrononaut.versioned_tables.row_version is 'Reserved.';
+comment on column chrononaut.versioned_tables.lockable is 'Whether records can be locked.';
+comment on column chrononaut.versioned_tables.row_version is
+    'Whether every UPDATE raises the live column row_version.';
 comment on column chrononaut.versioned_tables.indexes is 'History columns with an index.';
 comment on column chrononaut.versioned_tables.always is 'Whether replicated writes are recorded.';
 comment on column chrononaut.versioned_tables.on_truncate is 'record or forbid.';

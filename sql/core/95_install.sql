@@ -15,7 +15,8 @@ begin
     for v_function in
         select p.oid::regprocedure as signature, p.proowner, p.proname in (
             'create_versioning', 'alter_versioning', 'sync_versioning', 'check_versioning',
-            'append_change_info', '_check_drop', '_forget',
+            'append_change_info', 'record_changes', '_check_drop', '_forget',
+            'unlock_record', '_lock_statement',
             '_transaction_scopes', '_change_scopes', '_own_transaction',
             '_row_scopes', '_moment', 'mark',
             'drop_mark') as is_public

@@ -4,3 +4,6 @@
 alter table chrononaut.versioning
     drop constraint if exists versioning_lockable_check,
     drop constraint if exists versioning_row_version_check;
+
+-- Functions whose parameters changed: core/ makes them anew.
+drop function if exists chrononaut._check_words(regclass, text, text, boolean, boolean);

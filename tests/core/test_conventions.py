@@ -21,6 +21,8 @@ CALLABLE = {
     "sync_versioning",
     "check_versioning",
     "append_change_info",
+    "unlock_record",
+    "_lock_statement",
     "_check_drop",
     "_forget",
     "_transaction_scopes",

@@ -23,8 +23,6 @@ from tests.servers import Db
         ("hidden => '{body}', indexes => '{body}'", "VH003"),
         ("granularity => 'page'", "VH003"),
         ("on_truncate => 'cry'", "VH003"),
-        ("lockable => true", "0A000"),
-        ("row_version => true", "0A000"),
         ("parent => 'pg_class'", "VH003"),
         ("parent => 'note'", "VH003"),
         ("history_table => 'a.b.c'", "VH004"),
