@@ -173,6 +173,26 @@ def record_changes(connection: Connection, target: str) -> None:
     _call(connection, "record_changes", target, {})
 
 
+def drop_record_changes(connection: Connection, target: str) -> None:
+    """Leave the columns of `record_changes` alone from now on."""
+    _call(connection, "drop_record_changes", target, {})
+
+
+def recorded_tables(connection: Connection) -> dict[tuple[str, str], bool]:
+    """Return the tables, by schema and name, whose rows keep who changed them.
+
+    The value says whether their trigger knows of generated columns.
+    """
+    with _core_cursor(connection) as cursor:
+        cursor.execute(
+            "select n.nspname, c.relname, t.tgnargs > 0 from pg_trigger t"
+            " join pg_class c on c.oid = t.tgrelid"
+            " join pg_namespace n on n.oid = c.relnamespace"
+            " where t.tgname = '99_chrononaut_record' and t.tgparentid = 0"
+        )
+        return {(row[0], row[1]): row[2] for row in cursor.fetchall()}
+
+
 def versioned_tables(connection: Connection) -> tuple[VersionedTable, ...]:
     """Return the versioned tables, by schema and name."""
     with _core_cursor(connection) as cursor:

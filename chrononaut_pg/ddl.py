@@ -53,6 +53,11 @@ def record_changes(table: Table) -> None:
         follow(table)
 
 
+def recorded_tables(metadata: MetaData) -> list[Table]:
+    """Return the tables of models with RecordChanges."""
+    return list(metadata.info.get(_RECORDING, ()))
+
+
 def create_all_versioning(connection: Connection, metadata: MetaData) -> None:
     """Version every table that models of *metadata* declare and that exists::
 
@@ -107,7 +112,7 @@ def _version(
 
     asked = set(tables)
     wanted = {t: o for t, o in declared_tables(metadata).items() if t in asked}
-    recording = [t for t in metadata.info.get(_RECORDING, ()) if t in asked]
+    recording = [t for t in recorded_tables(metadata) if t in asked]
     if not wanted and not recording:
         return
     _prepare(connection, next(iter((*wanted, *recording))))

@@ -4,7 +4,8 @@ Runs after every other comparison. Never reads DDL text. What belongs to the cor
 as history tables and versions views, is taken out of what others have proposed to drop.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Container
 from typing import Any
 
 from alembic.operations import ops
@@ -15,11 +16,14 @@ from chrononaut_pg.alembic import rendering as _rendering  # noqa: F401
 from chrononaut_pg.alembic.operations import (
     AlterVersioningOp,
     CreateVersioningOp,
+    DropRecordChangesOp,
     DropVersioningOp,
     InstallChrononautOp,
+    RecordChangesOp,
     SyncVersioningOp,
     at_the_end,
 )
+from chrononaut_pg.ddl import recorded_tables
 from chrononaut_pg.declarations import declared_tables, table_name
 from chrononaut_pg.drift import differences, given, shown
 from chrononaut_pg.options import VersioningOptions
@@ -72,14 +76,22 @@ class _Comparison:
         self._default = connection.dialect.default_schema_name or "public"
         self._current = core.is_current(connection)
         self._registered: dict[Name, core.VersionedTable] = {}
+        self._recorded: dict[Name, bool] = {}
         if self._current:
             tables = core.versioned_tables(connection)
             self._registered = {(one.schema, one.name): one for one in tables}
+            self._recorded = core.recorded_tables(connection)
         self._declared = {
             self._name(table): (table, options)
             for metadata in _metadatas(context)
             for table, options in declared_tables(metadata).items()
-            if context.run_object_filters(table, table.name, "table", False, None)
+            if self._included(table)
+        }
+        self._recording = {
+            self._name(table): table
+            for metadata in _metadatas(context)
+            for table in recorded_tables(metadata)
+            if self._included(table)
         }
 
     def leave_alone(self) -> None:
@@ -91,10 +103,12 @@ class _Comparison:
         """Add operations in an order that applies, up and down."""
         first: list[Any] = []
         last: list[Any] = []
-        if self._declared and not self._current:
+        if (self._declared or self._recording) and not self._current:
             first.append(InstallChrononautOp())
-        for target, one in self._dropped():
-            first.append(DropVersioningOp(target, created=given(one.options)))
+        for name, one in sorted(self._registered.items(), key=_children_first):
+            if self._is_given_up(name, self._declared):
+                created = given(one.options)
+                first.append(DropVersioningOp(self._target(name), created=created))
         for name, (table, options) in self._declared.items():
             registered = self._registered.get(name)
             if registered is None:
@@ -102,7 +116,23 @@ class _Comparison:
             elif pair := self._changed(table, options, registered):
                 first.append(pair[0])
                 last.append(pair[1])
+        self._propose_recording(first, last)
         self._ops.ops[:] = [*first, *self._ops.ops, *last]
+
+    def _propose_recording(self, first: list[Any], last: list[Any]) -> None:
+        """Add what the columns of RecordChanges need."""
+        for name in sorted(self._recorded):
+            if self._is_given_up(name, self._recording):
+                first.append(DropRecordChangesOp(self._target(name)))
+        for name, table in self._recording.items():
+            target = table_name(table)
+            generated = any(column.computed is not None for column in table.columns)
+            if name not in self._recorded:
+                last.append(RecordChangesOp(target))
+            elif self._recorded[name] != generated:
+                again = at_the_end(RecordChangesOp(target), RecordChangesOp(target))
+                first.append(again[0])
+                last.append(again[1])
 
     def _changed(
         self, table: Table, options: VersioningOptions, one: core.VersionedTable
@@ -117,24 +147,26 @@ class _Comparison:
             return at_the_end(SyncVersioningOp(target), SyncVersioningOp(target))
         return None
 
-    def _dropped(self) -> Iterator[tuple[str, core.VersionedTable]]:
-        """Yield versioned tables whose model is gone or is not versioned any more.
+    def _is_given_up(self, name: Name, wanted: Container[Name]) -> bool:
+        """Whether a table's model is gone, or does not ask for this any more.
 
         Tables that no model is mapped to are somebody else's and stay as they are.
         """
+        return name not in wanted and name in self._known
+
+    @functools.cached_property
+    def _known(self) -> set[Name]:
+        """The tables of models, and those that are dropped along with them."""
         known = {
             self._name(table)
             for metadata in _metadatas(self._context)
             for table in metadata.tables.values()
         }
-        gone = {
+        return known | {
             (op.schema or self._default, op.table_name)
             for op in self._ops.ops
             if isinstance(op, ops.DropTableOp)
         }
-        for name, one in sorted(self._registered.items(), key=_children_first):
-            if name not in self._declared and name in known | gone:
-                yield core.quoted(*name, default=self._default), one
 
     def _alters_columns(self, table: Table) -> bool:
         name = self._name(table)
@@ -166,6 +198,13 @@ class _Comparison:
             or signature.startswith(_OWN_TRIGGERS)
             or (schema, table.rpartition(".")[2].strip('"')) in own
         )
+
+    def _included(self, table: Table) -> bool:
+        filters = self._context.run_object_filters
+        return bool(filters(table, table.name, "table", False, None))
+
+    def _target(self, name: Name) -> str:
+        return core.quoted(*name, default=self._default)
 
     def _name(self, table: Table) -> Name:
         return (table.schema or self._default, table.name)

@@ -174,9 +174,27 @@ class RecordChangesOp(VersioningOp):
         """Keep the columns `change_info` and `changed` of *target* by a trigger."""
         operations.invoke(cls(target, **options))
 
-    def reverse(self) -> "NothingOp":
-        """Return nothing: the trigger goes with the columns' table."""
-        return NothingOp()
+    def reverse(self) -> "DropRecordChangesOp":
+        """Return the end of it, which the columns must not be dropped without."""
+        return DropRecordChangesOp(self.target)
+
+
+@Operations.register_operation("drop_record_changes")
+class DropRecordChangesOp(VersioningOp):
+    """Let rows no longer keep who changed them last."""
+
+    function = "drop_record_changes"
+
+    @classmethod
+    def drop_record_changes(
+        cls, operations: Operations, target: str, **options: Any
+    ) -> None:
+        """Leave the columns `change_info` and `changed` of *target* alone."""
+        operations.invoke(cls(target, **options))
+
+    def reverse(self) -> RecordChangesOp:
+        """Return what keeps them again."""
+        return RecordChangesOp(self.target)
 
 
 @Operations.register_operation("install_chrononaut")
@@ -249,6 +267,7 @@ class OneWayOp(MigrateOperation):
 @Operations.implementation_for(SyncVersioningOp)
 @Operations.implementation_for(DropVersioningOp)
 @Operations.implementation_for(RecordChangesOp)
+@Operations.implementation_for(DropRecordChangesOp)
 def _call(operations: Operations, operation: VersioningOp) -> None:
     timeout = operation.lock_timeout
     if operations.migration_context.as_sql:

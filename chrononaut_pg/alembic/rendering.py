@@ -7,6 +7,7 @@ from alembic.autogenerate import renderers
 from chrononaut_pg.alembic.operations import (
     AlterVersioningOp,
     CreateVersioningOp,
+    DropRecordChangesOp,
     DropVersioningOp,
     InstallChrononautOp,
     NothingOp,
@@ -22,6 +23,7 @@ from chrononaut_pg.alembic.operations import (
 @renderers.dispatch_for(SyncVersioningOp)
 @renderers.dispatch_for(DropVersioningOp)
 @renderers.dispatch_for(RecordChangesOp)
+@renderers.dispatch_for(DropRecordChangesOp)
 def _render(context: Any, operation: VersioningOp) -> str:
     arguments = [repr(operation.target)]
     arguments += [

@@ -66,3 +66,22 @@ $$;
 
 comment on function chrononaut.record_changes(regclass) is
     'Keeps the columns change_info and changed of a table up to date with who wrote each row last.';
+
+
+create or replace function chrononaut.drop_record_changes(target regclass)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if exists (
+        select from pg_trigger t
+        where t.tgrelid = target and t.tgname = '99_chrononaut_record') then
+        execute format('drop trigger "99_chrononaut_record" on %s', target);
+    end if;
+end;
+$$;
+
+comment on function chrononaut.drop_record_changes(regclass) is
+    'Stops keeping the columns change_info and changed of a table; needed before they are dropped.';

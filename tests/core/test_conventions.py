@@ -21,6 +21,7 @@ CALLABLE = {
     "sync_versioning",
     "check_versioning",
     "append_change_info",
+    "record_changes",
     "unlock_record",
     "_lock_statement",
     "_check_drop",

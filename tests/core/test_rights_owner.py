@@ -187,3 +187,23 @@ def test_missing_grants_for_always_are_printed_too(
         "select chrononaut.create_versioning('shop.item', always => true)",
     )
     assert f"grant {name} to {plain_core.name}" in (diag.message_hint or "")
+
+
+def test_owner_of_the_table_may_have_its_changes_recorded_and_end_that(
+    db: Db, tenant: Tenant, connect: Connect, role: MakeRole
+) -> None:
+    session = tenant.session
+    more = "add change_info jsonb, add changed timestamptz"
+    run(session, f"alter table shop.item {more}")
+    run(session, "select chrononaut.record_changes('shop.item')")
+    run(session, "insert into shop.item values (1, 5)")
+    run(session, "select chrononaut.drop_record_changes('shop.item')")
+    run(session, "insert into shop.item values (2, 5)")
+    session.commit()
+    run(db, f"grant usage on schema shop to {(other := role('other'))}")
+    db.commit()
+
+    assert rows(
+        session, "select id, change_info ->> 'db_user' from shop.item order by id"
+    ) == [(1, tenant.name), (2, None)]
+    refusal(connect(other), "VH006", "select chrononaut.record_changes('shop.item')")

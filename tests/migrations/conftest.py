@@ -44,7 +44,8 @@ class Migrating:
         from sqlalchemy.dialects import postgresql
 
         code = "\n".join(lines(operations))
-        names = {"op": self.op, "sa": sa, "postgresql": postgresql}
+        types = {"sa": sa, "postgresql": postgresql, "Text": sa.Text}
+        names = {"op": self.op, **types}
         exec(code, names)
 
 
