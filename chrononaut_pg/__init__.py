@@ -67,6 +67,14 @@ if TYPE_CHECKING:
         select_transactions,
         select_versions_that_changed,
     )
+    from chrononaut_pg.undo import (
+        RevertedRow,
+        UndoneRow,
+        restore_row,
+        revert_row,
+        undo_change,
+        undo_transaction,
+    )
 
 __version__ = "0.1.0"
 
@@ -96,9 +104,11 @@ __all__ = [
     "ReadOnlyPastError",
     "RecordChanges",
     "RecordLockedError",
+    "RevertedRow",
     "RowChange",
     "Transaction",
     "UndoConflictError",
+    "UndoneRow",
     "UnknownColumnError",
     "UnknownMomentError",
     "UnsupportedDatabaseError",
@@ -122,6 +132,8 @@ __all__ = [
     "listen",
     "rationale",
     "restore_change_info",
+    "restore_row",
+    "revert_row",
     "row_changes_from",
     "select_changes_by",
     "select_changes_of",
@@ -131,6 +143,8 @@ __all__ = [
     "select_versions_that_changed",
     "time_travel",
     "translate_errors",
+    "undo_change",
+    "undo_transaction",
     "versioned_table",
 ]
 
@@ -156,6 +170,13 @@ _LAZY = {
     "HistoryModelDataConverter": "converters",
     "RecordChanges": "recording",
     "time_travel": "timetravel",
+    **dict.fromkeys(
+        (
+            *("RevertedRow", "UndoneRow", "restore_row"),
+            *("revert_row", "undo_change", "undo_transaction"),
+        ),
+        "undo",
+    ),
     "VersionedSQLAlchemy": "flask",
     **dict.fromkeys(("create_all_versioning", "versioned_table"), "ddl"),
 }
