@@ -31,6 +31,8 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    type_coerce,
+    union_all,
 )
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import aliased
@@ -48,6 +50,8 @@ _ONE: ColumnElement[int] = literal_column("1")
 _TOLD = ("change_id", "operation", "transaction_id")
 """What a version knows of the change that began it."""
 
+_LIVE = "chrononaut:live"
+
 _INSERT: ColumnElement[str] = literal_column("'I'")
 
 _ENDS = ("D", "T")
@@ -60,6 +64,7 @@ class Direct:
     def __init__(self, cls: type[Any], one: Declaration) -> None:
         self._cls = cls
         self._view: Table = sa_inspect(cls).local_table
+        self._live = one.table
         self._history = whole_history_table(one, self._view)
         self._key = {
             column: bindparam(f"key_{n}", type_=column.type)
@@ -92,7 +97,7 @@ class Direct:
         same = [(of[f"created_{name}"], of[name]) for name in _TOLD]
         parse = _Parser(loads or json.loads).parse
         versions: list[Any] = []
-        text, last = "null", None
+        text, last = None, None
         for version in found:
             values = vars(version)
             if last is not None:
@@ -114,11 +119,33 @@ class Direct:
         """Select whether the live row was in force; else the newest version begun.
 
         That is the one behind the last change that was not later and is not followed by
-        an insert. Without such a change it is the first.
+        an insert. Without such a change it is the first. The live table comes first, as
+        everywhere: the reverse would deadlock with migrations.
         """
-        at = bindparam("at", type_=DateTime(timezone=True))
-        live = exists().where(*(column == key for column, key in self._key.items()))
+        rows = self._live_rows()
+        live = select(exists().where(*rows).label("live")).subquery("l")
+        begin = self._begin(live)
+        version = self._behind(begin)
+        before = self._history.alias("p")
+        known = and_(*self._keyed(before), _change_id(before) == begin.c.change_id)
+        is_image = version.c["chrononaut:operation"] != _INSERT
+        joined = live.join(begin, true()).outerjoin(version, is_image)
+        untold = ~exists().where(*self._keyed(self._history))
+        current = or_(begin.c.change_id.is_not(None), untold) & live.c.live
+        answer = (
+            select(
+                case((_change_id(version).is_(None), current)).label(_LIVE),
+                *self._columns(version, before),
+            )
+            .select_from(joined.outerjoin(before, known))
+            .subquery("v")
+        )
+        return self._entity(answer, answer.c[_LIVE])
+
+    def _begin(self, live: Subquery) -> Any:
+        """Select the last change that was not later and that a version followed."""
         past, following = self._history.alias("c"), self._history.alias("f")
+        at = bindparam("at", type_=DateTime(timezone=True))
         candidate = (
             select(_change_id(past))
             .where(*self._keyed(past), past.c["chrononaut:changed"] <= at)
@@ -137,37 +164,25 @@ class Direct:
         )
         begun = (
             select(last)
-            .where(func.coalesce(follows, live))
+            .where(func.coalesce(follows, live.c.live))
             .order_by(last.desc())
             .limit(_ONE)
+            .correlate(live)
             .scalar_subquery()
         )
-        begin = select(begun.label("change_id")).offset(_ZERO).subquery("b")
+        return select(begun.label("change_id")).offset(_ZERO).lateral("b")
+
+    def _behind(self, begin: Any) -> Any:
+        """Select the change that follows that one, the first if there is none."""
         image = self._history.alias("i")
-        version = (
+        after = func.coalesce(begin.c.change_id, _FIRST)
+        return (
             select(image)
-            .where(
-                *self._keyed(image),
-                _change_id(image) > func.coalesce(begin.c.change_id, _FIRST),
-            )
+            .where(*self._keyed(image), _change_id(image) > after)
             .order_by(_change_id(image))
             .limit(_ONE)
             .lateral("h")
         )
-        before = self._history.alias("p")
-        known = and_(*self._keyed(before), _change_id(before) == begin.c.change_id)
-        joined = begin.outerjoin(
-            version, version.c["chrononaut:operation"] != _INSERT
-        ).outerjoin(before, known)
-        nothing = ~exists().where(*self._keyed(self._history))
-        current = or_(begin.c.change_id.is_not(None), nothing) & live
-        found = self._columns(version, before)
-        whole = select(
-            case((_change_id(version).is_(None), current)).label("chrononaut:live"),
-            *found,
-        ).select_from(joined)
-        answer = whole.subquery("v")
-        return self._entity(answer, answer.c["chrononaut:live"])
 
     @functools.cached_property
     def previous(self) -> Select[Any]:
@@ -194,10 +209,30 @@ class Direct:
     @functools.cached_property
     def all(self) -> Select[Any]:
         """Select all changes as versions that lack what `derive` gives them."""
+        whole = self._changes().subquery("v")
+        return self._entity(whole).order_by(whole.c[self._stored["change_id"]])
+
+    @functools.cached_property
+    def all_and_live(self) -> Select[Any]:
+        """Select the same and the live row behind them, if there is one."""
+        row = {column.name: column for column in self._live.columns}
+        live = select(
+            *(
+                (row[c.name] if c.name in row else type_coerce(null(), c.type)).label(
+                    c.name
+                )
+                for c in self._view.columns
+            )
+        )
+        live = live.where(*self._live_rows())
+        whole = union_all(live, self._changes()).subquery("v")
+        order = whole.c[self._stored["change_id"]].nulls_last()
+        return self._entity(whole).order_by(order)
+
+    def _changes(self) -> Select[Any]:
         history = self._history.alias("h")
         columns = [self._sent(column.name, history) for column in self._view.columns]
-        whole = select(*columns).where(*self._keyed(history)).subquery("v")
-        return self._entity(whole).order_by(whole.c[self._stored["change_id"]])
+        return select(*columns).where(*self._keyed(history))
 
     def _sent(self, name: str, history: Any) -> ColumnElement[Any]:
         """Return a column as far as the history table has it; change info as text."""
@@ -246,6 +281,9 @@ class Direct:
         version = aliased(self._cls, whole, adapt_on_names=True)
         return select(*more, version).execution_options(populate_existing=True)
 
+    def _live_rows(self) -> list[ColumnElement[bool]]:
+        return [column == value for column, value in self._key.items()]
+
     def _keyed(self, table: Any) -> list[ColumnElement[bool]]:
         return [table.c[column.name] == value for column, value in self._key.items()]
 
@@ -259,8 +297,10 @@ class _Parser:
         self._value: Any = None
         self._flat = False
 
-    def parse(self, text: str) -> Any:
+    def parse(self, text: str | None) -> Any:
         """Return the value of *text*, an object of its own."""
+        if text is None:
+            return None
         if text != self._text:
             self._text, self._value = text, self._loads(text)
             self._flat = isinstance(self._value, dict) and not any(

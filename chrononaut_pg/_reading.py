@@ -91,11 +91,15 @@ def scalars(
 
 
 def all_versions(
-    instance: Any, session: Session, found: Direct, key: tuple[Any, ...]
+    instance: Any,
+    session: Session,
+    found: Direct,
+    key: tuple[Any, ...],
+    live: bool = False,
 ) -> list[Any]:
-    """Return all versions that have ended, as the view gives them."""
-    parameters = found.parameters(key)
-    changes = scalars(instance, session, lambda: found.all, parameters)
+    """Return all versions that have ended, and the live one if wanted."""
+    wanted = found.all_and_live if live else found.all
+    changes = scalars(instance, session, lambda: wanted, found.parameters(key))
     dialect = session.get_bind(sa_inspect(type(instance))).dialect
     return found.derive(changes, getattr(dialect, "_json_deserializer", None))
 

@@ -168,7 +168,14 @@ class Versioned(Capturing):
         With *fold* "transaction" the changes of one transaction are one change.
         """
         found = session_of(self, session)
-        return readers.changes_from(scalars(self, found, self.select_changes), fold)
+        direct = readers.direct_of(self)
+        if direct is not None and direct.has_all:
+            versions = all_versions(
+                self, found, direct, readers.key_of(self), live=True
+            )
+        else:
+            versions = scalars(self, found, self.select_changes)
+        return readers.changes_from(versions, fold)
 
     def blame(self, session: Session | None = None) -> dict[str, Blame]:
         """Return for each attribute the version that last set it, who and why::

@@ -22,7 +22,7 @@ from sqlalchemy.orm import (
     mapped_column,
 )
 
-from chrononaut_pg import Versioned
+from chrononaut_pg import Versioned, changes_from
 from tests.orm.modelling import created, statements
 
 
@@ -153,6 +153,22 @@ def test_versions_agree_with_the_view(session: Session, model: type[Any]) -> Non
         session.expunge_all()
 
         assert [told(v, one) for v in one.versions(session=session)] == expected
+
+
+@pytest.mark.parametrize("model", [Item, Beast])
+def test_changes_agree_with_the_view(session: Session, model: type[Any]) -> None:
+    def all_of(changes: Any) -> list[Any]:
+        return [
+            {**vars(one), "before": told(one.before, 0), "after": told(one.after, 0)}
+            for one in changes
+        ]
+
+    for seed in SEEDS:
+        one = made_up(session, seed, model)
+        expected = all_of(changes_from(session.scalars(one.select_changes())))
+        session.expunge_all()
+
+        assert all_of(one.changes(session=session)) == expected
 
 
 @pytest.mark.parametrize("model", [Item, Beast])
