@@ -12,6 +12,7 @@ from chrononaut_pg.context import (
 )
 from chrononaut_pg.exceptions import (
     AppendOnlyError,
+    CannotUndoError,
     CannotVersionError,
     ChangeInfoLostWarning,
     ChangeInfoRequiredError,
@@ -81,6 +82,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AppendOnlyError",
     "Blame",
+    "CannotUndoError",
     "CannotVersionError",
     "Change",
     "ChangeInfoLostWarning",

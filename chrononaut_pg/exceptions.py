@@ -4,7 +4,7 @@ The SQL core raises SQLSTATEs of class VH, one per cause. `translate_errors` tur
 into the classes below, whichever driver or SQLAlchemy wrapper they arrive in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -60,6 +60,10 @@ class NotPermittedError(ChrononautException):
 
 class UndoConflictError(ChrononautException):
     """VH007: a later change stands in the way of an undo."""
+
+
+class CannotUndoError(ChrononautException):
+    """What should be undone or put back is not known, or cannot be at the moment."""
 
 
 class AppendOnlyError(ChrononautException):
@@ -207,14 +211,20 @@ def translate_errors() -> Iterator[None]:
         raise translated from error
 
 
-def from_database_error(error: BaseException) -> ChrononautException | None:
-    """Return the exception for an error of psycopg or SQLAlchemy, None if not ours."""
+def from_database_error(
+    error: BaseException, others: Mapping[str, type[ChrononautException]] | None = None
+) -> ChrononautException | None:
+    """Return the exception for an error of psycopg or SQLAlchemy, None if not ours.
+
+    *others* are SQLSTATEs beside those of class VH that are ours where it is asked.
+    """
     original = getattr(error, "orig", None) or error
     sqlstate = sqlstate_of(error)
-    if sqlstate is None or not sqlstate.startswith("VH"):
+    known = {**ERRORS_BY_SQLSTATE, **(others or {})}
+    if sqlstate is None or not (sqlstate.startswith("VH") or sqlstate in known):
         return None
     said = _Diagnostics(original)
-    return ERRORS_BY_SQLSTATE.get(sqlstate, ChrononautException)(
+    return known.get(sqlstate, ChrononautException)(
         said.find("message_primary", "message") or str(original),
         sqlstate=sqlstate,
         schema=said.find("schema_name"),

@@ -14,10 +14,21 @@ from typing import Any
 
 from sqlalchemy import Table, text
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Mapper, Session, scoped_session
 
+from chrononaut_pg._resources import package_core_version
 from chrononaut_pg.declarations import table_name
-from chrononaut_pg.exceptions import NoSessionError, translate_errors
+from chrononaut_pg.exceptions import (
+    CannotUndoError,
+    CoreMissingError,
+    NoSessionError,
+    from_database_error,
+    sqlstate_of,
+)
+
+_REFUSALS = dict.fromkeys(("P0002", "22023", "55000"), CannotUndoError)
+"""Not found, wrong arguments, not now."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,8 @@ def undo_transaction(
 
     *transaction* is a `Transaction` or its id. A dry run returns each row that would be
     written, otherwise a summary per table and operation. Raises UndoConflictError if a
-    later change is in the way, unless *force*; the session has to be rolled back then.
+    later change is in the way, unless *force*, and CannotUndoError if there is no such
+    transaction; the session has to be rolled back then.
     *bind_arguments* choose the database of a session that has several.
     """
     number = getattr(transaction, "id", transaction)
@@ -129,7 +141,7 @@ def revert_row(
     *key* is a value, a tuple of values, or a mapping of column names to values. *at*
     (timezone-aware) means the version in force then, *change_id* the one before that
     change. A deleted row is inserted again, a row that did not exist then is deleted.
-    Relations are left alone.
+    Relations are left alone. Raises CannotUndoError for a row or version not known.
     """
     call = (
         "select chrononaut.revert_row(cast(:target as regclass), cast(:key as jsonb),"
@@ -191,8 +203,15 @@ def _call(
         )
     session.flush()
     bound = dict(bind_arguments or {})
-    with translate_errors():
+    try:
         found = list(session.execute(text(query), given, bind_arguments=bound))
+    except DBAPIError as error:
+        if sqlstate_of(error) == "3F000":
+            raise CoreMissingError(package_core_version()) from error
+        ours = from_database_error(error, _REFUSALS)
+        if ours is None:
+            raise
+        raise ours from error
     if changes:
         session.expire_all()
     return found
