@@ -88,11 +88,16 @@ def judge(found: Mapping[str, Seconds]) -> Iterator[Result]:
     ):
         bare = ours[f"{work}/bare"]
         yield _result(f"ORM {work}", "without history", ours, bare, goal)
+        if least := ours.get(f"{work}/floor"):
+            ratio = statistics.median(least) / statistics.median(bare)
+            best = min(least) / min(bare)
+            yield Result(f"ORM {work}, floor", "without history", ratio, goal, best)
     for peer in ("chrononaut", "continuum"):
         for work in ("insert", "update", "delete"):
             if peer in found:
                 theirs = found[peer][f"{work}/versioned"]
                 yield _result(f"ORM {work}", peer, ours, theirs, 0.2)
+    yield _result("versions", "floor", ours, ours["versions/floor"], 1.0)
     for work in ("versions", "version_at", "diff"):
         for peer in found.keys() - {OURS}:
             if work in found[peer]:

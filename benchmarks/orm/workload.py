@@ -37,6 +37,8 @@ class Ours:
     """chrononaut_pg."""
 
     def __init__(self, url):
+        import floor
+
         import chrononaut_pg
 
         base = orm.declarative_base()
@@ -46,8 +48,12 @@ class Ours:
         self.engine = sa.create_engine(url)
         self.bare_engine = sa.create_engine(url)
         chrononaut_pg.listen(self.engine)
+        self.floor = type("Floor", (base,), {"__tablename__": "floor", **columns()})
         base.metadata.create_all(self.engine)
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql(floor.TRIGGER)
         self.said = chrononaut_pg.change_info
+        self.plain = floor.plain_history(self.engine, KEY)
 
     def context(self):
         return self.said(user_id="ann@example.com", remote_addr="10.0.0.1")
@@ -74,6 +80,8 @@ class Ours:
 
 class Continuum(Ours):
     """SQLAlchemy-Continuum."""
+
+    floor = plain = None
 
     def __init__(self, url):
         import sqlalchemy_continuum
@@ -115,6 +123,8 @@ class Continuum(Ours):
 class Audit(Ours):
     """PostgreSQL-Audit."""
 
+    floor = plain = None
+
     def __init__(self, url):
         from postgresql_audit import VersioningManager
 
@@ -152,6 +162,8 @@ class Audit(Ours):
 
 class Chrononaut(Ours):
     """Chrononaut, in a Flask application."""
+
+    floor = plain = None
 
     def __init__(self, url):
         import chrononaut
@@ -230,10 +242,10 @@ def objects(model, first, count):
     ]
 
 
-def flushes(tool, versioned, first, count, found):
+def flushes(tool, versioned, first, count, found, floor=False):
     """Insert, update and delete *count* objects, each in one flush."""
-    model = tool.model if versioned else tool.bare
-    name = "versioned" if versioned else "bare"
+    model = tool.model if versioned else tool.floor if floor else tool.bare
+    name = "versioned" if versioned else "floor" if floor else "bare"
     with tool.session(versioned) as session, tool.context():
         made = objects(model, first, count)
 
@@ -290,6 +302,9 @@ def readers(tool, found, versions, rounds):
             one = afresh(tool, session)
             kept = timed(found, "versions", read_all, tool, one, session)
             assert len(kept) >= versions, len(kept)
+            if tool.plain:
+                session.expunge_all()
+                timed(found, "versions/floor", tool.plain, session)
             for _ in range(rounds if tool.version_at else 0):
                 one = afresh(tool, session)
                 timed(found, "version_at", tool.version_at, one, session, middle)
@@ -313,10 +328,9 @@ def afresh(tool, session):
 
 
 def main(name, url, share, turn):
-    share, turn = float(share), int(turn)
+    turn, found = int(turn), {}
     tool = TOOLS[name](url)
-    found = {}
-    count = max(int(OBJECTS * share), 50)
+    count = max(int(OBJECTS * float(share)), 50)
     first = 1 + turn * 2 * OBJECTS
     for versioned in (False, True):
         flushes(tool, versioned, first + 700_000, 50, {})
@@ -324,6 +338,8 @@ def main(name, url, share, turn):
     order = (False, True) if turn % 2 else (True, False)
     for versioned in (*order, *reversed(order)):
         flushes(tool, versioned, first, count, found)
+        if tool.floor and versioned:
+            flushes(tool, False, first, count, found, floor=True)
     for versioned in order:
         transactions(tool, versioned, first + 500_000, count, found)
     readers(tool, found, 1000, 5)
