@@ -509,7 +509,8 @@ create or replace function chrononaut._end_locks(v chrononaut.versioning, ration
     language sql
     set search_path = pg_catalog, pg_temp
 as $$
-    select chrononaut._note_lock_event('unlock', v, l.key, rationale, chrononaut.change_info())
+    select chrononaut._note_lock_event(
+        'unlock', v, l.key, _end_locks.rationale, chrononaut.change_info())
     from chrononaut.record_lock l where l.versioning_id = v.id;
     delete from chrononaut.record_lock l where l.versioning_id = v.id;
 $$;
