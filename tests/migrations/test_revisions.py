@@ -14,11 +14,17 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     MetaData,
-    String,
     Table,
     text,
 )
-from sqlalchemy.orm import Session, registry, relationship
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    mapped_column,
+    registry,
+    relationship,
+)
 
 from chrononaut_pg import RecordChanges, Versioned, versioned_table
 
@@ -159,52 +165,54 @@ def of_kind(name: str, **more: str) -> dict[str, str]:
 
 def company() -> Any:
     """Return models with keys to each other and a chain of joined inheritance."""
-    base: Any = registry(metadata=MetaData()).generate_base()
 
-    class Person(Versioned, base):
+    class Base(DeclarativeBase):
+        pass
+
+    class Person(Versioned, Base):
         __tablename__ = "person"
         __mapper_args__ = of_kind("person", polymorphic_on="kind")
         __chrononaut_hidden__ = ("secret",)
-        id = Column(Integer, primary_key=True)
-        kind = Column(String)
-        secret = Column(String)
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str | None]
+        secret: Mapped[str | None]
 
     class Employee(Person):
         __tablename__ = "employee"
         __mapper_args__ = of_kind("employee")
-        id = Column(ForeignKey("person.id"), primary_key=True)
-        title = Column(String)
-        office_id = Column(ForeignKey("office.id"))
+        id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
+        title: Mapped[str | None]
+        office_id: Mapped[int | None] = mapped_column(ForeignKey("office.id"))
 
     class Manager(Employee):
         __tablename__ = "manager"
         __mapper_args__ = of_kind("manager")
-        id = Column(ForeignKey("employee.id"), primary_key=True)
-        bonus = Column(Integer)
+        id: Mapped[int] = mapped_column(ForeignKey("employee.id"), primary_key=True)
+        bonus: Mapped[int | None]
 
-    class Office(Versioned, RecordChanges, base):
-        __tablename__ = "office"
-        id = Column(Integer, primary_key=True)
-        city = Column(String)
-        rooms = relationship("Room")
-
-    class Room(Versioned, base):
+    class Room(Versioned, Base):
         __tablename__ = "a_room"
-        id = Column(Integer, primary_key=True)
-        office_id = Column(ForeignKey("office.id"))
+        id: Mapped[int] = mapped_column(primary_key=True)
+        office_id: Mapped[int | None] = mapped_column(ForeignKey("office.id"))
+
+    class Office(Versioned, RecordChanges, Base):
+        __tablename__ = "office"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        city: Mapped[str | None]
+        rooms: Mapped[list[Room]] = relationship()
 
     versioned_table(
         Table(
             "a_key",
-            base.metadata,
+            Base.metadata,
             Column("room_id", ForeignKey("a_room.id"), primary_key=True),
             Column("person_id", ForeignKey("person.id"), primary_key=True),
         )
     )
-    base.metadata.info["models"] = {
+    Base.metadata.info["models"] = {
         one.__name__: one for one in (Person, Employee, Manager, Office, Room)
     }
-    return base.metadata
+    return Base.metadata
 
 
 ALL = ["a_key", "a_room", "employee", "manager", "office", "person"]
