@@ -15,7 +15,7 @@ SOURCES = "".join(
 )
 RELATIONS = [
     "versioned_tables", "recent_changes", "transaction", "incarnation", "versioning",
-    "versioned_column",
+    "versioned_column", "column_period",
 ]  # fmt: skip
 
 PUBLIC = """
