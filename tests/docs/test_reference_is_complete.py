@@ -14,7 +14,8 @@ SOURCES = "".join(
     path.read_text(encoding="utf-8") for path in (ROOT / "sql").rglob("*.sql")
 )
 RELATIONS = [
-    "versioned_tables", "recent_changes", "transaction", "incarnation", "versioning",
+    "versioned_tables", "recent_changes", "transaction", "incarnation",
+    "record_locks", "record_lock", "record_lock_event", "versioning",
     "versioned_column", "column_period",
 ]  # fmt: skip
 
