@@ -56,8 +56,9 @@ class HistoryModelDataConverter:
     names another one, or several by the tables of joined inheritance, *source_format*
     says what it is (see SOURCE_FORMATS). *source_table_name* is what an activity table
     calls the model's table, if not by its name; *renames* gives the present names of
-    columns by their old ones. *id_column* is accepted for Chrononaut's sake: the key is
-    the model's own.
+    columns by their old ones. *tool_columns* tells what Continuum was configured
+    to call its own, as in `{"transaction_id": "tx_id"}`. *id_column* is accepted for
+    Chrononaut's sake: the key is the model's own.
 
     What was converted is never converted again, by whichever converter and session, so
     that one can stop and go on at any time. Only members of the role that owns the core
@@ -74,6 +75,7 @@ class HistoryModelDataConverter:
         source_format: str | None = None,
         source_table_name: str | None = None,
         renames: Mapping[str, str] | None = None,
+        tool_columns: Mapping[str, str] | None = None,
     ) -> None:
         self._one: Declaration = declaration(model)
         if source_format not in (None, *SOURCE_FORMATS):
@@ -87,6 +89,9 @@ class HistoryModelDataConverter:
         self._format = source_format
         self._part = source_table_name
         self._renames = dict(renames or {})
+        self._tool = {
+            name: f"tool.{usual}" for usual, name in (tool_columns or {}).items()
+        }
         self._sources: list[int] = []
         self._finished: set[int] = set()
 
@@ -250,7 +255,7 @@ class HistoryModelDataConverter:
             if column.table is one.table and key != column.name
         }
         own = {old: new for old, new in self._renames.items() if new in one.table.c}
-        return {**names, **own}
+        return {**names, **own, **self._tool}
 
 
 def _check_core(connection: Connection) -> None:

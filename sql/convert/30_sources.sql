@@ -2,7 +2,25 @@
 --
 -- Safe to replay.
 
-create or replace function chrononaut._conversion_format(relation regclass, v chrononaut.versioning)
+create or replace function chrononaut._tool_column(names jsonb, usual text)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce((select n.key from jsonb_each_text(names) n where n.value = 'tool.' || usual), usual)
+$$;
+
+comment on function chrononaut._tool_column(jsonb, text) is
+    'What a source calls a column of the tool''s own.';
+
+
+drop function if exists chrononaut._conversion_format(regclass, chrononaut.versioning);
+
+create or replace function chrononaut._conversion_format(
+    relation regclass,
+    v chrononaut.versioning,
+    names jsonb)
     returns text
     language sql
     stable
@@ -12,7 +30,8 @@ as $$
     from (values
         (1, 'activity', '{table_name,changed,version,key,data,user_info,extra_info}'::text[]),
         (2, 'audit', '{table_name,verb,issued_at,native_transaction_id,old_data,changed_data}'),
-        (3, 'continuum', v.key::text[] || '{transaction_id,operation_type}'),
+        (3, 'continuum', v.key::text[] || chrononaut._tool_column(names, 'transaction_id')
+            || chrononaut._tool_column(names, 'operation_type')),
         (4, 'history', v.key::text[] || '{version,changed,change_info}')
     ) f(rank, format, columns)
     where relation <> v.history_relid
@@ -23,7 +42,7 @@ as $$
     limit 1
 $$;
 
-comment on function chrononaut._conversion_format(regclass, chrononaut.versioning) is
+comment on function chrononaut._conversion_format(regclass, chrononaut.versioning, jsonb) is
     'The format of a table by its columns; null if it is none that is known.';
 
 
@@ -48,12 +67,16 @@ comment on function chrononaut._has_part(regclass, text) is
     'Whether a table that serves many has rows of one.';
 
 
+drop function if exists chrononaut._find_source(
+    chrononaut.versioning, text, regclass, text, text);
+
 create or replace function chrononaut._find_source(
     v chrononaut.versioning,
     wanted_format text,
     wanted_source regclass,
     activity_part text,
-    audit_part text)
+    audit_part text,
+    names jsonb)
     returns table (format text, relation regclass)
     language plpgsql
     stable
@@ -76,14 +99,14 @@ begin
         cross join lateral (select to_regclass(pg_catalog.format('%I.%I', s.name, c.name))) r(relation)
         where wanted_source is null and r.relation is not null
             and coalesce(wanted_format, c.format) = c.format
-            and chrononaut._conversion_format(r.relation, v) = c.format
+            and chrononaut._conversion_format(r.relation, v, names) = c.format
             and (c.part is null or chrononaut._has_part(r.relation, c.part))
         union all
-        select coalesce(wanted_format, chrononaut._conversion_format(wanted_source, v)),
+        select coalesce(wanted_format, chrononaut._conversion_format(wanted_source, v, names)),
             wanted_source
         where wanted_source is not null
     loop
-        v_format := chrononaut._conversion_format(relation, v);
+        v_format := chrononaut._conversion_format(relation, v, names);
         if v_format is distinct from format then
             perform chrononaut._refuse(relation,
                 pg_catalog.format('%s is not a table of format %s', relation,
@@ -97,7 +120,7 @@ end;
 $$;
 
 comment on function chrononaut._find_source(
-    chrononaut.versioning, text, regclass, text, text) is
+    chrononaut.versioning, text, regclass, text, text, jsonb) is
     'The first table that holds old history of a versioned one, or the one that was named.';
 
 
@@ -183,7 +206,7 @@ declare
 begin
     perform pg_advisory_xact_lock(hashtextextended('chrononaut.convert', 0));
     select f.format, f.relation into v_found from 
-        chrononaut._find_source(v, format, source, activity_part, audit_part) f;
+        chrononaut._find_source(v, format, source, activity_part, audit_part, names) f;
     if v_found.relation is null then
         perform chrononaut._refuse(target,
             pg_catalog.format('no table of another tool holds the history of %s', target),

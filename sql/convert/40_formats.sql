@@ -198,15 +198,16 @@ create or replace function chrononaut._continuum_events(
     set search_path = pg_catalog, pg_temp
 as $$
     select format(
-        'select e.transaction_id as source_no, %1$s as source_key, '
+        'select e.%5$I as source_no, %1$s as source_key, '
             'coalesce(%4$s, to_timestamp(0)) as changed, null::timestamptz as at, '
-            'e.transaction_id as rank, e.transaction_id as transaction_no, '
-            'lag(e.transaction_id) over (partition by %1$s order by e.transaction_id) as previous_no, '
-            'e.operation_type = 0 as creates, e.operation_type = 2 as deletes, '
-            'null::text as operation '
-        'from %2$s e left join %3$s t on t.id = e.transaction_id',
+            'e.%5$I as rank, e.%5$I as transaction_no, '
+            'lag(e.%5$I) over (partition by %1$s order by e.%5$I) as previous_no, '
+            'e.%6$I = 0 as creates, e.%6$I = 2 as deletes, null::text as operation '
+        'from %2$s e left join %3$s t on t.id = e.%5$I',
         chrononaut._key_array(s, v, 'e'), s.relation, s.transactions,
-        chrononaut._utc(s.transactions, 'issued_at', 't.issued_at'))
+        chrononaut._utc(s.transactions, 'issued_at', 't.issued_at'),
+        chrononaut._tool_column(s.names, 'transaction_id'),
+        chrononaut._tool_column(s.names, 'operation_type'))
 $$;
 
 comment on function chrononaut._continuum_events(
@@ -255,9 +256,9 @@ as $$
     select format('chrononaut.conversion c join %s e on %s', s.relation, r.condition)
         || case s.format
             when 'activity' then format(' left join %s p on p.id = c.previous_no', s.relation)
-            when 'continuum' then format(' left join %s p on %s left join %s t on t.id = e.transaction_id',
+            when 'continuum' then format(' left join %s p on %s left join %s t on t.id = e.%I',
                 s.relation, replace(replace(r.condition, 'e.', 'p.'), 'source_no', 'previous_no'),
-                s.transactions)
+                s.transactions, chrononaut._tool_column(s.names, 'transaction_id'))
             when 'audit' then format(' left join %s t on t.id = e.transaction_id', s.transactions)
             else '' end
     from (
@@ -265,7 +266,8 @@ as $$
             else string_agg(format('e.%s = %s', quote_ident(n.name), chrononaut._value_expression(n.type,
                     format('(c.source_key -> %s)', k.position - 1))), ' and ' order by k.position)
                 || format(' and e.%I = c.source_no',
-                    case s.format when 'history' then 'version' else 'transaction_id' end)
+                    case s.format when 'history' then 'version'
+                        else chrononaut._tool_column(s.names, 'transaction_id') end)
             end as condition
         from unnest(v.key) with ordinality k(name, position)
         left join chrononaut._source_columns(s) n on n.name = chrononaut._source_name(s, k.name)

@@ -50,10 +50,13 @@ REQUIREMENTS = {
 }
 
 
-def run_writer(tool: str, url: str, *arguments: str) -> Any:
-    """Run a tool's program on a database; return the JSON that it prints."""
-    python = _python(tool)
-    script = WRITERS / f"write_{tool}.py"
+def run_writer(name: str, url: str, *arguments: str) -> Any:
+    """Run a program on a database; return the JSON that it prints.
+
+    It is called as the tool, and after that perhaps what is special about it.
+    """
+    python = _python(name.partition("_")[0])
+    script = WRITERS / f"write_{name}.py"
     done = subprocess.run(
         [python, "-W", "ignore", script, url, *arguments],
         capture_output=True,
