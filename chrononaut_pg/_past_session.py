@@ -5,27 +5,52 @@ transaction it shares. Made by `chrononaut_pg.time_travel`, and for the relation
 version.
 """
 
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, cast
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from chrononaut_pg._past import Moment, enter, leave, options_for
-from chrononaut_pg.exceptions import ReadOnlyPastError
+from chrononaut_pg._past import enter, leave, options_for
+from chrononaut_pg._past_moment import Moment
+from chrononaut_pg._past_refusals import refuse_write
+from chrononaut_pg.exceptions import NotVersionedError, ReadOnlyPastError
+
+_KEY = "chrononaut_past"
+"""Where the state of an object of the past keeps its session."""
 
 
 class PastSession(Session):
     """A Session that reads one moment of the past and refuses to write.
 
-    Made by `time_travel`. `moment` says which one it is.
+    Made by `time_travel`. `moment` says which one it is. It is of the live session's
+    class, too: what that class and its listeners do to statements, such as filters by
+    tenant, is done here as well.
     """
 
+    def __new__(cls, *, live: Session, **_: Any) -> Self:
+        """Make a session of the past of the live session's class."""
+        return cast(Self, object.__new__(_past_class(cls, type(live))))
+
     def __init__(self, *, live: Session, moment: Moment, **options: Any) -> None:
-        super().__init__(**{**options, "autoflush": False, "expire_on_commit": False})
+        given = {
+            **options,
+            "autoflush": False,
+            "expire_on_commit": False,
+            "info": live.info,
+            "query_cls": live._query_cls,
+        }
+        Session.__init__(self, **given)
+        self.dispatch._update(live.dispatch, only_propagate=False)
+        for name, value in vars(live).items():
+            self.__dict__.setdefault(name, value)  # what the application has put there
         self.live = live
         self.moment = moment
         self._used: set[Connection] = set()
+        if not event.contains(Session, "before_attach", _refuse_the_past):
+            event.listen(Session, "before_attach", _refuse_the_past)
 
     def open(self, mapper: Any = None) -> Self:
         """Resolve the moment on the live session's connection."""
@@ -33,7 +58,7 @@ class PastSession(Session):
             connection = self.get_bind(mapper)
         except UnboundExecutionError:
             return self  # many databases: each is opened by its first statement
-        if isinstance(connection, Connection):
+        if isinstance(connection, Connection) and _has_past(connection):
             self._used.add(connection)
             enter(connection, self.moment)
         return self
@@ -55,7 +80,8 @@ class PastSession(Session):
     def _connection_for_bind(  # type: ignore[override]
         self, engine: Connection, execution_options: Any = None, **_: Any
     ) -> Connection:
-        # The transaction is the live session's, so this one need not follow it.
+        # There is no public way: a session bound to a Connection joins its transaction,
+        # and loses it when the live session begins the next one.
         self._used.add(engine)
         return engine
 
@@ -71,9 +97,17 @@ class PastSession(Session):
         """Raise ReadOnlyPastError."""
         self._refuse(f"{type(instance).__name__} object cannot be deleted")
 
+    def delete_all(self, instances: Any) -> NoReturn:
+        """Raise ReadOnlyPastError."""
+        self._refuse("objects cannot be deleted")
+
     def merge(self, instance: Any, **_: Any) -> NoReturn:
         """Raise ReadOnlyPastError."""
         self._refuse(f"{type(instance).__name__} object cannot be merged")
+
+    def merge_all(self, instances: Any, **_: Any) -> NoReturn:
+        """Raise ReadOnlyPastError."""
+        self._refuse("objects cannot be merged")
 
     def flush(self, objects: Any = None) -> None:
         """Raise ReadOnlyPastError if an object was changed."""
@@ -84,6 +118,14 @@ class PastSession(Session):
     def commit(self) -> None:
         """Raise ReadOnlyPastError if an object was changed; else do nothing."""
         self.flush()
+
+    def prepare(self) -> None:
+        """Raise ReadOnlyPastError if an object was changed; else do nothing."""
+        self.flush()
+
+    def rollback(self) -> None:
+        """Take back changes of objects; the transaction is the live session's."""
+        self.expire_all()
 
     def connection(self, *_: Any, **__: Any) -> NoReturn:
         """Raise ReadOnlyPastError: what is executed there would see the present."""
@@ -101,13 +143,9 @@ class PastSession(Session):
         """Raise ReadOnlyPastError."""
         self._refuse("rows cannot be updated")
 
-    def rollback(self) -> None:
-        """Take back changes of objects; the transaction is the live session's."""
-        self.expire_all()
-
     def hold(self, instance: Any) -> None:
         """Take in an object that was made from its history."""
-        super().add(instance)
+        Session.add(self, instance)
         _keep_session(self, instance)
 
     def _refuse(self, what: str) -> NoReturn:
@@ -117,16 +155,63 @@ class PastSession(Session):
         )
 
 
+class _Keeper:
+    """Holds the session of an object of the past; empty when the object is pickled."""
+
+    def __init__(self, session: Session | None = None) -> None:
+        self.session = session
+
+    def __reduce__(self) -> Any:
+        return _Keeper, ()
+
+
+_CLASSES: WeakValueDictionary[type[Session], type[PastSession]] = WeakValueDictionary()
+
+
+def _past_class(cls: type[PastSession], live: type[Session]) -> type[PastSession]:
+    """Return the class of past sessions beside live ones of a class."""
+    if issubclass(cls, live):
+        return cls
+    found = _CLASSES.get(live)
+    if found is None:
+        found = _CLASSES[live] = type(cls.__name__, (cls, live), {})
+    return found
+
+
 @event.listens_for(PastSession, "do_orm_execute")
 def _read_the_past(state: ORMExecuteState) -> None:
     session = state.session
     assert isinstance(session, PastSession)
-    connection = session.get_bind(**state.bind_arguments)
-    options = options_for(session.moment, connection, state.execution_options)
-    state.update_execution_options(**options)
+    if state.is_insert or state.is_update or state.is_delete:
+        refuse_write(state.statement)
+    connection: Any = session.get_bind(**state.bind_arguments)
+    if _has_past(connection):
+        options = options_for(session.moment, connection, state.execution_options)
+        state.update_execution_options(**options)
+    elif session.moment.strict:
+        raise NotVersionedError(
+            f"a database of {connection.dialect.name} has no past",
+            hint="Travel without strict=True to read it as it is now.",
+        )
+    else:
+        refuse_write(state.statement)
 
 
 @event.listens_for(PastSession, "loaded_as_persistent")
 def _keep_session(session: Session, instance: Any) -> None:
     """Let the session live as long as its objects, which load the rest of it."""
-    instance._sa_instance_state.info["chrononaut_past"] = session
+    sa_inspect(instance).info[_KEY] = _Keeper(session)
+
+
+def _refuse_the_past(session: Session, instance: Any) -> None:
+    """Raise if an object of the past is about to become one of the present."""
+    state = sa_inspect(instance)
+    if _KEY in state.info and state.key and not isinstance(session, PastSession):
+        raise ReadOnlyPastError(
+            f"{type(instance).__name__} object is one of the past: it cannot be added",
+            hint="session.merge() makes a copy, in the present.",
+        )
+
+
+def _has_past(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"

@@ -7,13 +7,15 @@ PostgreSQL is told the moment once per transaction.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
-from chrononaut_pg._past import Moment
+from chrononaut_pg._past_moment import Moment
 from chrononaut_pg._past_session import PastSession
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 
 def time_travel(
@@ -57,60 +59,82 @@ class TimeTravel:
         self._replaced: Any = None
 
     def __enter__(self) -> "PastSession":
-        live = _live(self._given() if _is_scoped(self._given) else self._given)
-        if not isinstance(live, Session):
+        given = self._begin()
+        if not isinstance(given, Session):
             raise TypeError(
-                f"cannot travel with a {type(live).__name__}: pass a Session or a "
+                f"cannot travel with a {type(given).__name__}: pass a Session or a "
                 "scoped_session; with an AsyncSession use async with"
             )
-        past = PastSession(live=live, moment=self._moment)
-        past.open()
-        self._past = past
+        past = PastSession(live=_live(given), moment=self._moment).open()
         self._hand_out(past)
         return past
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._take_back()
-        if kind is None:
-            self._past.leave()
-        self._past.close()
+        past, removed = self._take_back()
+        try:
+            past.leave()
+        finally:
+            past.close()
+            if removed is not None:
+                removed.close()
 
-    async def __aenter__(self) -> AsyncSession:
-        live = self._given() if _is_scoped(self._given) else self._given
-        if not isinstance(live, AsyncSession):
+    async def __aenter__(self) -> "AsyncSession":
+        from sqlalchemy.ext.asyncio import AsyncSession
+
+        given = self._begin()
+        if not isinstance(given, AsyncSession):
             raise TypeError(
-                f"cannot travel with a {type(live).__name__}: async with takes an "
+                f"cannot travel with a {type(given).__name__}: async with takes an "
                 "AsyncSession"
             )
-        past = AsyncSession(
+        past = object.__new__(type(given))
+        AsyncSession.__init__(
+            past,
             sync_session_class=PastSession,
-            live=_live(live.sync_session),
+            live=_live(given.sync_session),
             moment=self._moment,
         )
         await past.run_sync(_open)
-        self._past = past
         self._hand_out(past)
         return past
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._take_back()
-        if kind is None:
-            await self._past.run_sync(_leave)
-        await self._past.close()
+        past, removed = self._take_back()
+        try:
+            await past.run_sync(_leave)
+        finally:
+            await past.close()
+            if removed is not None:
+                await removed.close()
+
+    def _begin(self) -> Any:
+        if self._past is not None:
+            raise RuntimeError("this block is open already: call time_travel() anew")
+        return self._given() if _is_scoped(self._given) else self._given
 
     def _hand_out(self, past: Any) -> None:
         """Have the registry of a scoped session give the past to whoever asks."""
+        self._past = past
         if _is_scoped(self._given):
             self._replaced = self._given.registry()
             self._given.registry.set(past)
 
-    def _take_back(self) -> None:
-        if _is_scoped(self._given):
-            self._given.registry.set(self._replaced)
+    def _take_back(self) -> tuple[Any, Any]:
+        """Return the session of the past; the live one if nobody else will close it."""
+        past, replaced = self._past, self._replaced
+        self._past = self._replaced = None
+        if replaced is None:
+            return past, None
+        registry = self._given.registry
+        if registry.has() and registry() is past:
+            registry.set(replaced)
+            return past, None
+        # It was removed within the block, for instance at the end of its request.
+        return past, replaced
 
 
 def _is_scoped(session: Any) -> bool:
-    return isinstance(session, scoped_session | async_scoped_session)
+    return isinstance(session, scoped_session) or hasattr(session, "registry")
 
 
 def _live(session: Any) -> Any:

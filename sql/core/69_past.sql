@@ -271,23 +271,26 @@ as $$
 #variable_conflict use_variable
 declare
     v_live text := pg_catalog.current_setting('search_path');
-    v_past text := chrononaut._past_path(pg_catalog.current_schemas(false));
-    v_moment text := chrononaut._moment_text(at, transaction_id, mark, before);
+    v_past text := chrononaut._path_past_first(pg_catalog.current_schemas(false), v_live);
+    v_moment text;
     v_tables jsonb := (
         select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
             p.schema_name, p.table_name, p.past_schema,
             pg_catalog.to_regclass(pg_catalog.quote_ident(p.table_name))
                 operator(pg_catalog.=) pg_catalog.to_regclass(
-                    pg_catalog.format('%I.%I', p.schema_name, p.table_name))))
+                    pg_catalog.format('%I.%I', p.schema_name, p.table_name)))
+            order by p.schema_name, p.table_name)
         from chrononaut.past_tables p);
     v_live_only jsonb := case when strict then chrononaut._live_only() end;
 begin
-    if not strict then
-        v_past := pg_catalog.concat_ws(', ',
-            nullif(v_past, ''), nullif(v_live, ''));
-    end if;
-    perform pg_catalog.set_config('chrononaut.past', v_moment, true);
-    perform pg_catalog.set_config('search_path', v_past, true);
+    begin
+        v_moment := chrononaut._moment_text(at, transaction_id, mark, before);
+    exception when no_data_found then
+        -- The client's transaction is to survive that.
+        return pg_catalog.jsonb_build_object('unknown', sqlerrm);
+    end;
+    perform pg_catalog.set_config('chrononaut.past', v_moment, true),
+        pg_catalog.set_config('search_path', v_past, true);
     return pg_catalog.jsonb_build_object(
         'moment', v_moment, 'path', v_past, 'live_path', v_live,
         'tables', v_tables, 'live_only', v_live_only,
@@ -339,6 +342,26 @@ $$;
 
 comment on function chrononaut._past_path(name[]) is
     'The schemas in which the past of these schemas is read, as a search_path.';
+
+
+create or replace function chrononaut._path_past_first(schemas name[], live text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Schema by schema: what one that comes first leaves in the present stays in front.
+    select concat_ws(', ',
+        string_agg(concat_ws(', ',
+            case when to_regnamespace(quote_ident(chrononaut._past_schema(s.name))) is not null
+                then quote_ident(chrononaut._past_schema(s.name)) end,
+            quote_ident(s.name)), ', ' order by s.position),
+        nullif(live, ''))
+    from unnest(schemas) with ordinality s(name, position)
+$$;
+
+comment on function chrononaut._path_past_first(name[], text) is
+    'A search_path that finds in each schema the past of what has one, else what is there.';
 
 
 create or replace function chrononaut.open_past(

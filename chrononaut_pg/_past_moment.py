@@ -1,0 +1,74 @@
+"""A moment of the past: as it was asked for, and as each database resolved it."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine
+
+from chrononaut_pg._past_text import Names
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A moment as one database resolved it."""
+
+    text: str
+    """What the setting chrononaut.past holds for it."""
+    names: Names
+    path: str
+    """The search_path for the past."""
+    live_path: str
+    """The search_path under which it was resolved."""
+    provisional: bool
+    """Whether it is what the transaction that asked has left so far."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """Which moment is to be read, as it was asked for; resolved once per database."""
+
+    at: datetime | None
+    transaction: int | None
+    mark: str | None
+    before: bool = False
+    strict: bool = False
+    opened: WeakKeyDictionary[Engine, "Opened"] = field(
+        default_factory=WeakKeyDictionary
+    )
+
+    @classmethod
+    def of(
+        cls,
+        at: datetime | None,
+        transaction: Any,
+        mark: str | None,
+        before: bool = False,
+        strict: bool = False,
+    ) -> "Moment":
+        """Return the moment that the arguments of `time_travel` name."""
+        given = [one for one in (at, transaction, mark) if one is not None]
+        if len(given) != 1 or (before and transaction is None):
+            raise ValueError(
+                "say which moment: exactly one of at, transaction and mark; before "
+                "goes with transaction"
+            )
+        if at is not None and not isinstance(at, datetime):
+            raise TypeError(f"at is a datetime, not a {type(at).__name__}")
+        if at is not None and at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        number = getattr(transaction, "id", transaction)
+        if number is not None and not isinstance(number, int):
+            raise TypeError(f"transaction is its id, not a {type(number).__name__}")
+        return cls(at, number, mark, before, strict)
+
+    @classmethod
+    def now(cls) -> "Moment":
+        """Return the moment at which nothing is later."""
+        return cls.of(datetime.max.replace(tzinfo=UTC), None, None)
+
+    @property
+    def provisional(self) -> bool:
+        """Whether the transaction that reads may still change what there is to see."""
+        return any(one.provisional for one in self.opened.values())
