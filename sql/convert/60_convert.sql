@@ -289,6 +289,8 @@ declare
     v_bound bigint;
     v_count bigint;
 begin
+    -- Converters take turns: before anything else, or they would wait for each other.
+    perform pg_advisory_xact_lock(hashtextextended('chrononaut.convert', 0));
     select r.* into strict s
     from chrononaut.conversion_source r where r.id = source_id for update;
     select r.* into strict v from chrononaut.versioning r where r.id = s.versioning_id;
