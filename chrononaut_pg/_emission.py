@@ -236,6 +236,9 @@ def _do_execute(
     if told is None:
         return False
     driver = cursor.connection
+    if _begin_saying(driver, text):
+        told.text = text
+        return False
     together = _fits_pipeline(cursor, statement)
     with driver.pipeline() if together else nullcontext():
         with_cursor(driver, _SAY.format("%s"), (text,))
@@ -249,6 +252,32 @@ def _do_execute_no_params(
     cursor: Any, statement: str, context: ExecutionContext
 ) -> bool:
     return _do_execute(cursor, statement, None, context)
+
+
+def _begin_saying(driver: Any, text: str) -> bool:
+    """Begin a transaction along with what is said in it; return whether it was done.
+
+    The driver is about to send a BEGIN of its own, as a round trip; 25 microseconds are
+    saved. On a network the pipeline waits as the driver does, whatever patches that.
+    """
+    from psycopg.pq import Escaping, ExecStatus, PipelineStatus, TransactionStatus
+
+    settings = (driver.isolation_level, driver.read_only, driver.deferrable)
+    if (
+        any(one is not None for one in settings)
+        or driver.autocommit
+        or driver.pgconn.transaction_status != TransactionStatus.IDLE
+        or driver.pgconn.pipeline_status != PipelineStatus.OFF
+        or not driver.info.host.startswith("/")
+    ):
+        return False
+    literal = Escaping(driver.pgconn).escape_literal(text.encode(driver.info.encoding))
+    say = _SAY.format("%s").encode() % literal
+    done = driver.pgconn.exec_(b"begin; " + say)
+    if done.status != ExecStatus.TUPLES_OK:
+        driver.rollback()
+        return False
+    return True
 
 
 def _fits_pipeline(cursor: Any, statement: str) -> bool:

@@ -29,6 +29,7 @@ from chrononaut_pg import (
     ChangeInfoLostWarning,
     InvalidChangeInfoError,
     Versioned,
+    _emission,
     append_change_info,
     change_info,
     extra_change_info,
@@ -379,10 +380,19 @@ def test_tasks_do_not_see_each_other(
 
 
 @pytest.fixture
-def statements(listening: Engine) -> list[str]:
-    """Every statement that a psycopg cursor executes, in order."""
+def statements(listening: Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What psycopg's cursors execute, and what is said along with BEGIN, in order."""
     found: list[str] = []
     import psycopg
+
+    begin = _emission._begin_saying
+
+    def note_begin(driver: Any, text: str) -> bool:
+        done = begin(driver, text)
+        found.extend([f"begin; set_config {text}"] if done else [])
+        return done
+
+    monkeypatch.setattr(_emission, "_begin_saying", note_begin)
 
     class Cursor(psycopg.Cursor[Any]):
         def execute(self, query: Any, *arguments: Any, **more: Any) -> Any:
