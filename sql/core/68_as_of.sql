@@ -442,10 +442,12 @@ create or replace function chrononaut._past_query(v chrononaut.versioning, momen
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- The live table is locked first, everywhere: migrations lock in that order.
+    -- The live table is locked first, everywhere: migrations lock in that order. The moment
+    -- is asked for at once: one that does not exist is an error though nothing changed.
     select format(
         'with moment as materialized (select m.* from %1$s m) '
-        'select %2$s from %3$s%4$I.%5$I r where not exists ('
+        'select %2$s from %3$s%4$I.%5$I r '
+        'where (select m.keyed from moment m) is not null and not exists ('
             'select from %6$s h where %7$s and %8$s) '
         'union all select %9$s from %6$s h where h.%10$I operator(pg_catalog.<>) ''I'' '
             'and %8$s and not exists (select from %6$s e where %11$s '

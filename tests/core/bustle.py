@@ -111,7 +111,7 @@ class Writer:
         run(self.session, LOCK)
         began = seen(self.session) if repeatable else None
         for _ in range(self.dice.randint(1, 4)):
-            self._write()
+            self._write(repeatable)
         if self.dice.random() < 0.1:
             self.session.rollback()
             return
@@ -127,19 +127,19 @@ class Writer:
         if number is not None:
             self.told.append(Told(number, began, ended))
 
-    def _write(self) -> None:
+    def _write(self, repeatable: bool) -> None:
         """Write once, perhaps in a savepoint, which perhaps is rolled back."""
         saved = self.dice.random() < 0.4
         if saved:
             run(self.session, "savepoint s")
         for _ in range(self.dice.randint(1, 2)):
-            run(self.session, self._statement())
+            run(self.session, self._statement(repeatable))
         if saved:
             undone = self.dice.random() < 0.5
             run(self.session, f"{'rollback to' if undone else 'release'} savepoint s")
 
-    def _statement(self) -> str:
-        if self.dice.random() < 0.01:
+    def _statement(self, repeatable: bool) -> str:
+        if not repeatable and self.dice.random() < 0.01:
             return self.dice.choice(["truncate item", "truncate item, pair"])
         return self.dice.choice(self.kinds).format(
             k=self.dice.randint(1, 9), v=self.dice.randint(0, 99)
@@ -202,13 +202,15 @@ def busy(
         for number, session in enumerate(sessions)
     ]
     stop = threading.Event()
-    with ThreadPoolExecutor(count) as threads:
-        running = [threads.submit(writer.work, stop) for writer in writers]
-        try:
-            yield writers
-        finally:
-            stop.set()
-    for done in running:
-        done.result()
-    for session in sessions:
-        session.close()
+    try:
+        with ThreadPoolExecutor(count) as threads:
+            running = [threads.submit(writer.work, stop) for writer in writers]
+            try:
+                yield writers
+            finally:
+                stop.set()
+        for done in running:
+            done.result()
+    finally:
+        for session in sessions:
+            session.close()
