@@ -316,7 +316,8 @@ def _versioned_tables(cursor: _Cursor) -> tuple[VersionedTable, ...]:
         " v.history_bytes, v.history_rows, v.drifted, v.hidden::text[],"
         " v.untracked::text[], v.key::text[], v.granularity, v.track_inserts,"
         " v.require_change_info, v.indexes::text[], v.always, v.on_truncate,"
-        " v.parent::text, hn.nspname, h.relname, vn.nspname, w.relname"
+        " v.parent::text, v.lockable, v.row_version,"
+        " hn.nspname, h.relname, vn.nspname, w.relname"
         " from chrononaut.versioned_tables v"
         " join pg_class c on c.oid = v.relation"
         " join pg_namespace n on n.oid = c.relnamespace"
@@ -329,6 +330,7 @@ def _versioned_tables(cursor: _Cursor) -> tuple[VersionedTable, ...]:
     names = (
         *("hidden", "untracked", "key", "granularity", "track_inserts"),
         *("require_change_info", "indexes", "always", "on_truncate", "parent"),
+        *("lockable", "row_version"),
     )
     return tuple(
         VersionedTable(
@@ -339,9 +341,9 @@ def _versioned_tables(cursor: _Cursor) -> tuple[VersionedTable, ...]:
             history_bytes=row[4],
             history_rows=int(row[5]),
             drifted=row[6],
-            options=VersioningOptions(**dict(zip(names, row[7:17], strict=True))),
+            options=VersioningOptions(**dict(zip(names, row[7:19], strict=True))),
             own_names=tuple(
-                pair for pair in (row[17:19], row[19:21]) if pair[1] is not None
+                pair for pair in (row[19:21], row[21:23]) if pair[1] is not None
             ),
         )
         for row in cursor.fetchall()

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BinaryExpression
 
-from chrononaut_pg import _spellings
+from chrononaut_pg import _row_version, _spellings
 from chrononaut_pg.exceptions import (
     DeclarationError,
     NotVersionedError,
@@ -110,11 +110,13 @@ def declare(model: type[Any], mapper: Mapper[Any]) -> Declaration:
             hint="Only models of a table can be Versioned.",
         )
     recording = frozenset(_recording_columns(model, mapper))
+    found = _row_version.column_of(model, mapper)
+    version = frozenset(() if found is None else (found,))
     _DECLARED[model] = Declaration(
         model,
         mapper,
         frozenset(_named_columns(model, mapper, "hidden")) - recording,
-        frozenset(_named_columns(model, mapper, "untracked")) | recording,
+        frozenset(_named_columns(model, mapper, "untracked")) | recording | version,
         recording,
     )
     _LATEST[0] = next(_SERIAL)
@@ -228,12 +230,16 @@ def _options(table: Table, models: list[Declaration]) -> VersioningOptions:
         for name in _SCALARS
         if (value := _spellings.inherited(owner.model, name)) is not None
     }
+    found = _row_version.column_of(owner.model, owner.mapper)
+    version = set() if found is None else {found}
+    if found is None or found.table is not table:
+        scalars.pop("row_version", None)
     key = key_columns(owner, table)
     if key != tuple(table.primary_key.columns):
         scalars["key"] = [column.name for column in key]
     return VersioningOptions(
         hidden=_names({c for one in models for c in one.hidden}, table),
-        untracked=_names({c for one in models for c in one.untracked}, table),
+        untracked=_names({c for one in models for c in one.untracked} - version, table),
         history_table=_history_table(owner),
         indexes=indexes or None,
         parent=_parent_table(owner),

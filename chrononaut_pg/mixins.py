@@ -7,7 +7,7 @@ in the database, so that writes past the ORM show up as well.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, Table, event
 from sqlalchemy import inspect as sa_inspect
@@ -16,7 +16,7 @@ from sqlalchemy.orm import (
     Session,
 )
 
-from chrononaut_pg import ddl, readers
+from chrononaut_pg import _row_version, ddl, readers
 from chrononaut_pg._reading import (
     all_versions,
     in_force,
@@ -42,6 +42,16 @@ class _HistoryMapper:
     def __get__(self, instance: object, owner: type[Any]) -> Mapper[Any]:
         mapper: Mapper[Any] = sa_inspect(history_class(owner))
         return mapper
+
+
+class _VersionNumber:
+    """The attribute `version` of a model that has none of its own."""
+
+    def __get__(self, instance: Any, owner: type[Any]) -> Any:
+        if instance is None:
+            return self
+        session = session_of(instance, None)
+        return scalars(instance, session, instance.select_version)[0]
 
 
 class Capturing:
@@ -91,6 +101,10 @@ class Versioned(Capturing):
     """
 
     __history_mapper__ = _HistoryMapper()
+
+    if TYPE_CHECKING:
+        version: Any
+        """The number of the newest version; an attribute of the model's own wins."""
 
     def versions(
         self,
@@ -223,6 +237,10 @@ class Versioned(Capturing):
         """
         return _fresh(readers.select_version_at(self, at))
 
+    def select_version(self) -> Select[Any]:
+        """Return the statement behind `version`; it selects one number."""
+        return readers.select_version(self)
+
     def select_previous_version(self) -> Select[Any]:
         """Return the statement of `previous_version`."""
         return _fresh(readers.select_previous_version(self))
@@ -274,8 +292,14 @@ def append_change_info(*instances: Any, **extra: Any) -> Iterator[None]:
 
 @event.listens_for(Versioned, "after_mapper_constructed", propagate=True)
 def _declare(mapper: Mapper[Any], model: type[Any]) -> None:
-    if not _is_union(model, mapper):
-        ddl.follow(declare(model, mapper).table)
+    if _is_union(model, mapper):
+        return
+    if isinstance(mapper.local_table, Table):
+        _row_version.wire(model, mapper)
+    ddl.follow(declare(model, mapper).table)
+    if not hasattr(model, "version"):
+        # Not on the mixin: there it would hide an attribute of another mixin.
+        model.version = _VersionNumber()
 
 
 def _is_union(model: type[Any], mapper: Mapper[Any]) -> bool:

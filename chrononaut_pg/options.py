@@ -36,7 +36,7 @@ class VersioningOptions:
     lockable: bool | None = None
     """Whether rows can be locked against change."""
     row_version: bool | None = None
-    """Whether the live table carries its row's version number."""
+    """Whether every UPDATE raises the live column `row_version`, which it adds."""
     indexes: Sequence[str] | None = None
     """Columns of the history table to index."""
     always: bool | None = None

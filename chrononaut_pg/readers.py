@@ -101,6 +101,13 @@ def select_newest_begun(instance: Any, at: datetime) -> Select[Any]:
     )
 
 
+def select_version(instance: Any) -> Select[Any]:
+    """Select the number of an object's newest version, None without any."""
+    cls = _class(instance)
+    number = func.max(meta_attribute(cls, "version"))
+    return select(number).where(*_key_is(instance, cls))
+
+
 def select_previous_version(instance: Any) -> Select[Any]:
     """Select the version before the live one, or the last one of a deleted row."""
     change_id = meta_attribute(_class(instance), "change_id")

@@ -33,7 +33,7 @@ _OWN_SCHEMAS = ("chrononaut", "chrononaut_history")
 _PAST = "chrononaut_past_"
 """What the names of schemas begin with in which the past is read."""
 
-_OWN_TRIGGERS = ("00_chrononaut_", "99_chrononaut_")
+_OWN_TRIGGERS = ("00_chrononaut_", "99_chrononaut_", "zz_chrononaut_")
 
 Name = tuple[str, str]
 

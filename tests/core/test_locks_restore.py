@@ -1,6 +1,5 @@
 """Locks are data: they outlast a restart, a crash, and a dump into another cluster."""
 
-import subprocess
 from pathlib import Path
 
 import psycopg
@@ -9,6 +8,7 @@ import pytest
 from chrononaut_pg import core
 from tests.core.asking import problems, refusal, rows, run
 from tests.core.locking import create_items, lock, unlock
+from tests.core.test_dump_restore import copy
 from tests.servers import NewServer
 
 LISTED = (
@@ -55,12 +55,8 @@ def test_locks_are_restored_into_another_cluster(
         # Oids in the new cluster differ, and belong to other tables.
         for n in range(5):
             run(db, f"create table unrelated_{n} (id int primary key)")
-    dump = str(tmp_path / "dump")
-    for tool, *arguments in (
-        ("pg_dump", "-Fc", "-f", dump, source.url("postgres")),
-        ("pg_restore", "-d", target.url("postgres"), dump),
-    ):
-        subprocess.run([clients / tool, *arguments], check=True)
+    urls = source.url("postgres"), target.url("postgres")
+    copy(clients, "custom", *urls, tmp_path / "dump")
 
     with psycopg.connect(target.url("postgres"), autocommit=True) as db:
         assert rows(db, LISTED) == LOCKED
