@@ -47,6 +47,22 @@ comment on function chrononaut._lineage_columns(chrononaut.versioning) is
     'The data columns of a merged view; where names repeat, the nearest table''s counts.';
 
 
+create or replace function chrononaut._lineage_keys(v chrononaut.versioning)
+    returns table (source text, source_of_key text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('i%s.d%s', l.level, d.position), format('k%s::%s', d.in_key, d.type)
+    from chrononaut._lineage(v) l
+    cross join lateral chrononaut._data_columns(l.ancestor) d
+    where d.in_key is not null
+$$;
+
+comment on function chrononaut._lineage_keys(chrononaut.versioning) is
+    'The key columns of a chain, as images have them and as the merged view goes by them.';
+
+
 create or replace function chrononaut._view_columns(v chrononaut.versioning)
     returns jsonb
     language sql
@@ -185,8 +201,11 @@ as $$
         'where c.existed',
         (select string_agg(format('c.%s as %I', m.source, m.name), ', ' order by m.ordinality)
             from chrononaut._meta_columns(v) with ordinality m),
-        (select string_agg(format('c.c%s as %I', l.ordinality, l.name), ', ' order by l.ordinality)
-            from chrononaut._lineage_columns(v) with ordinality l),
+        -- The key is what the windows go by: conditions on it reach the tables' indexes.
+        (select string_agg(format('c.%s as %I', coalesce(k.source_of_key, 'c' || l.ordinality),
+                l.name), ', ' order by l.ordinality)
+            from chrononaut._lineage_columns(v) with ordinality l
+            left join chrononaut._lineage_keys(v) k on k.source = l.source),
         string_agg('e.k' || n, ', ' order by n),
         (select string_agg(format('%s as c%s', l.source, l.ordinality), ', ' order by l.ordinality)
             from chrononaut._lineage_columns(v) with ordinality l),
