@@ -65,7 +65,8 @@ class History(ReadOnly):
         return self._identity[2] is not None
 
     def __reduce__(self) -> Any:
-        names = sa_inspect(type(self)).column_attrs.keys()
+        found = sa_inspect(type(self)).column_attrs.keys()
+        names = [name for name in found if not name.startswith("_sa_")]
         model = self.__chrononaut_declaration__.model
         return _restore, (model, {name: getattr(self, name) for name in names})
 

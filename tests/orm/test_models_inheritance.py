@@ -1,5 +1,6 @@
 """Inheritance: each row comes back as what it was, its tables as they were together."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -253,6 +254,18 @@ def test_rows_of_one_table_come_as_their_own_classes(engine: Engine) -> None:
             *("CarHistory", "VanHistory", "BikeHistory"),
         ]
         assert issubclass(history_class(Van), history_class(Car))
+
+
+def test_versions_of_subclasses_can_be_pickled(engine: Engine) -> None:
+    with created(engine, Base.metadata) as session:
+        car = saved(session, Car(id=1, doors=3), doors=4)
+        versions = car.versions()
+
+        copies = pickle.loads(pickle.dumps(versions))
+
+        assert [(type(one), one.doors) for one in copies] == [
+            (history_class(Car), 3),
+        ]
 
 
 def test_rows_of_one_table_come_complete_in_one_statement(engine: Engine) -> None:
