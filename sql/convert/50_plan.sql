@@ -2,9 +2,41 @@
 --
 -- Later steps may stop anywhere and go on from there. Safe to replay.
 
-create or replace function chrononaut._plan_statement(
+drop function if exists chrononaut._plan_statement(
+    chrononaut.conversion_source, chrononaut.versioning);
+
+create or replace function chrononaut._planned_rows(
     s chrononaut.conversion_source,
     v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format(
+        'select %2$s as source_id, f.source_key, f.source_no, f.previous_no, f.changed, '
+            'f.at, f.rank, f.transaction_no, case '
+                'when f.source_key @> ''[null]'' then ''N'' '
+                'when f.operation is not null then f.operation '
+                'when f.previous_no is null or f.after_end '
+                    'then case when f.deletes then ''D'' else ''I'' end '
+                'when f.creates then ''X'' when f.deletes then ''D'' else ''U'' end as operation '
+            'from (select x.*, lag(x.deletes) over (partition by x.source_key '
+                'order by x.at, x.rank, x.source_no) as after_end from (%1$s) x) f '
+            'where ($1 is null or f.changed >= $1) and not exists ('
+                'select from chrononaut.conversion c where c.source_id = %2$s '
+                'and c.source_key = f.source_key and c.source_no = f.source_no)',
+        chrononaut._events(s, v), s.id)
+$$;
+
+comment on function chrononaut._planned_rows(
+    chrononaut.conversion_source, chrononaut.versioning) is
+    'A query: what is new in a source since $1.';
+
+
+create or replace function chrononaut._plan_statement(
+    s chrononaut.conversion_source,
+    together chrononaut.conversion_source[])
     returns text
     language sql
     stable
@@ -16,30 +48,51 @@ as $$
         'select n.source_id, n.source_key, n.source_no, n.previous_no, n.operation, n.changed, '
             'n.change_id, %2$s from ('
             'select o.*, nextval(''chrononaut.conversion_id''::regclass) as change_id from ('
-                'select %3$s as source_id, f.source_key, f.source_no, f.previous_no, f.changed, '
-                'f.transaction_no, case '
-                    'when f.source_key @> ''[null]'' then ''N'' '
-                    'when f.operation is not null then f.operation '
-                    'when f.previous_no is null or f.after_end '
-                        'then case when f.deletes then ''D'' else ''I'' end '
-                    'when f.creates then ''X'' when f.deletes then ''D'' else ''U'' end as operation '
-                'from (select x.*, lag(x.deletes) over (partition by x.source_key '
-                    'order by x.at, x.rank, x.source_no) as after_end from (%1$s) x) f '
-                'where ($1 is null or f.changed >= $1) and not exists ('
-                    'select from chrononaut.conversion c where c.source_id = %3$s '
-                    'and c.source_key = f.source_key and c.source_no = f.source_no) '
-                'order by f.at, f.rank, f.source_no) o) n',
-        chrononaut._events(s, v),
+                'select f.* from (%1$s) f order by f.at, f.rank, f.source_no) o) n',
+        string_agg(chrononaut._planned_rows(row(t.*)::chrononaut.conversion_source, v), ' union all '),
         case when s.format <> 'history' then format('%s + n.transaction_no', s.transaction_base)
             else format('coalesce((select min(r.transaction_id) from chrononaut.conversion r '
                 'where r.source_id = any (%L) and r.source_key = n.source_key '
-                'and r.source_no = n.source_no), n.change_id)', chrononaut._relatives(s)) end,
-        s.id)
+                'and r.source_no = n.source_no), n.change_id)', chrononaut._relatives(s)) end)
+    from unnest(together) t
+    join chrononaut.versioning v on v.id = t.versioning_id
 $$;
 
 comment on function chrononaut._plan_statement(
-    chrononaut.conversion_source, chrononaut.versioning) is
-    'The statement that plans what is new in a source since $1.';
+    chrononaut.conversion_source, chrononaut.conversion_source[]) is
+    'The statement that plans what is new since $1 in a source and those that go with it.';
+
+
+create or replace function chrononaut._together(s chrononaut.conversion_source)
+    returns chrononaut.conversion_source[]
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    -- An activity of PostgreSQL-Audit is of one table. Only in the order of all of them do the
+    -- tables of a joined object tell its versions, even if some are converted later.
+    if s.format <> 'audit' then
+        return array[s];
+    end if;
+    insert into chrononaut.conversion_source (
+        versioning_id, format, relation, relid, part, transactions, transaction_base)
+    select v.id, s.format, s.relation, s.relid, v.table_name, s.transactions, s.transaction_base
+    from chrononaut.versioning v
+    where v.id in (select f.id from chrononaut._family(s.versioning_id) f)
+        and not exists (
+            select from chrononaut.conversion_source o
+            where o.versioning_id = v.id and o.relation = s.relation);
+    return (
+        select array_agg(o)
+        from chrononaut.conversion_source o
+        where o.relation = s.relation
+            and o.versioning_id in (select f.id from chrononaut._family(s.versioning_id) f));
+end;
+$$;
+
+comment on function chrononaut._together(chrononaut.conversion_source) is
+    'The sources that are planned in one order with a source, itself among them.';
 
 
 create or replace function chrononaut._relatives(s chrononaut.conversion_source)
@@ -66,24 +119,19 @@ create or replace function chrononaut._plan(s chrononaut.conversion_source, sinc
 as $$
 #variable_conflict use_variable
 declare
-    v chrononaut.versioning;
+    v_together chrononaut.conversion_source[] := chrononaut._together(s);
+    v_source chrononaut.conversion_source;
     v_count bigint;
 begin
-    select r.* into strict v from chrononaut.versioning r where r.id = s.versioning_id;
-    execute chrononaut._plan_statement(s, v) using since;
+    execute chrononaut._plan_statement(s, v_together) using since;
     get diagnostics v_count = row_count;
     if v_count > 10000 then
         analyze chrononaut.conversion;
     end if;
     if v_count > 0 then
-        execute format(
-            'insert into chrononaut.conversion_problem '
-                '(source_id, source_key, source_no, reason, lost, converted) '
-            'select c.source_id, c.source_key, c.source_no, ''the key is missing'', to_jsonb(e), false '
-            'from %s where c.source_id = $1 and c.operation = ''N'' and c.change_id > $2',
-            chrononaut._source_rows(s, v))
-        using s.id, s.converted_to;
-        perform chrononaut._link_recorded(s, v);
+        foreach v_source in array v_together loop
+            perform chrononaut._settle_plan(v_source);
+        end loop;
     end if;
     return v_count;
 end;
@@ -91,6 +139,34 @@ $$;
 
 comment on function chrononaut._plan(chrononaut.conversion_source, timestamptz) is
     'Plans what is new in a source; returns the number of its rows.';
+
+
+create or replace function chrononaut._settle_plan(s chrononaut.conversion_source)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v chrononaut.versioning;
+begin
+    select r.* into strict v from chrononaut.versioning r where r.id = s.versioning_id;
+    execute format(
+        'insert into chrononaut.conversion_problem '
+            '(source_id, source_key, source_no, reason, lost, converted) '
+        'select c.source_id, c.source_key, c.source_no, ''the key is missing'', to_jsonb(e), false '
+        'from %s where c.source_id = $1 and c.operation = ''N'' and c.change_id > $2 '
+            'and not exists (select from chrononaut.conversion_problem q '
+                'where q.source_id = c.source_id and q.source_key = c.source_key '
+                'and q.source_no = c.source_no)',
+        chrononaut._source_rows(s, v))
+    using s.id, s.converted_to;
+    perform chrononaut._link_recorded(s, v);
+end;
+$$;
+
+comment on function chrononaut._settle_plan(chrononaut.conversion_source) is
+    'Reports planned rows without a key, and ties others to what the triggers have recorded.';
 
 
 create or replace function chrononaut._link_recorded(
