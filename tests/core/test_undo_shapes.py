@@ -67,6 +67,15 @@ def test_a_changed_key_in_the_middle_of_other_changes(db: Db) -> None:
     assert table(db, "t") == [(1, "a", "secret")]
 
 
+def test_a_changed_key_goes_back_and_later_changes_stay(db: Db) -> None:
+    make(db, "id int primary key, v text, w text")
+    in_one(db, "insert into t values (1, 'a', 'b')")
+    done = in_one(db, "update t set id = 5")
+    in_one(db, "update t set w = 'later'")
+    undo(db, done)
+    assert table(db, "t") == [(1, "a", "later")]
+
+
 def test_a_changed_key_whose_old_value_was_taken_since(db: Db) -> None:
     make(db, "id int primary key, v text")
     in_one(db, "insert into t values (1, 'a')")
