@@ -54,6 +54,15 @@ if TYPE_CHECKING:
         select_next,
         select_previous,
     )
+    from chrononaut_pg.locks import (
+        RecordLock,
+        lock_record,
+        record_locks,
+        select_lock_record,
+        select_record_locks,
+        select_unlock_record,
+        unlock_record,
+    )
     from chrononaut_pg.mixins import Versioned, append_change_info
     from chrononaut_pg.readers import Blame, Change, blame_from, changes_from
     from chrononaut_pg.recording import RecordChanges
@@ -105,6 +114,7 @@ __all__ = [
     "ReadOnlyHistoryError",
     "ReadOnlyPastError",
     "RecordChanges",
+    "RecordLock",
     "RecordLockedError",
     "RevertedRow",
     "RowChange",
@@ -132,27 +142,40 @@ __all__ = [
     "extra_change_info",
     "history_class",
     "listen",
+    "lock_record",
     "rationale",
+    "record_locks",
     "restore_change_info",
     "restore_row",
     "revert_row",
     "row_changes_from",
     "select_changes_by",
     "select_changes_of",
+    "select_lock_record",
     "select_next",
     "select_previous",
+    "select_record_locks",
     "select_transactions",
+    "select_unlock_record",
     "select_versions_that_changed",
     "time_travel",
     "translate_errors",
     "undo_change",
     "undo_transaction",
+    "unlock_record",
     "versioned_table",
 ]
 
 _LAZY = {
     **dict.fromkeys(("Versioned", "append_change_info"), "mixins"),
     **dict.fromkeys(("Blame", "Change", "blame_from", "changes_from"), "readers"),
+    **dict.fromkeys(
+        (
+            *("RecordLock", "lock_record", "record_locks", "select_lock_record"),
+            *("select_record_locks", "select_unlock_record", "unlock_record"),
+        ),
+        "locks",
+    ),
     **dict.fromkeys(("announce", "current_change_info", "listen"), "session"),
     **dict.fromkeys(
         (

@@ -203,6 +203,11 @@ def key_of(instance: Any) -> tuple[Any, ...]:
     return _values(instance, key_columns(one, one.table))
 
 
+def key_values(instance: Any, columns: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the values of key columns, of any table of the object, in their order."""
+    return _values(instance, columns)
+
+
 def aware(moment: datetime) -> datetime:
     """Return a time with its zone; without one it is taken for UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
