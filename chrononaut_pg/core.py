@@ -219,7 +219,9 @@ def literal(value: Any) -> str:
 def quoted(schema: str, name: str, default: str) -> str:
     """Return a table's name as SQL writes it, without the schema if it is *default*."""
     parts = (name,) if schema == default else (schema, name)
-    quote = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+    # Of a driver without percent placeholders, which would have them doubled.
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+    quote = dialect.identifier_preparer.quote
     return ".".join(str(quote(part)) for part in parts)
 
 

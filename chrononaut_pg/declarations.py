@@ -371,4 +371,6 @@ def _column(mapper: Mapper[Any], name: Any) -> Column[Any] | None:
 def _preparer() -> Any:
     from sqlalchemy.dialects import postgresql
 
-    return postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+    # Of a driver without percent placeholders, which would have them doubled.
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+    return dialect.identifier_preparer
