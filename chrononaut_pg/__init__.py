@@ -32,6 +32,8 @@ from chrononaut_pg.exceptions import (
     ReadOnlyHistoryError,
     ReadOnlyPastError,
     RecordLockedError,
+    RevertError,
+    RevertWarning,
     UndoConflictError,
     UnknownColumnError,
     UnknownMomentError,
@@ -66,6 +68,13 @@ if TYPE_CHECKING:
     from chrononaut_pg.mixins import Versioned, append_change_info
     from chrononaut_pg.readers import Blame, Change, blame_from, changes_from
     from chrononaut_pg.recording import RecordChanges
+    from chrononaut_pg.reverting import (
+        deleted,
+        restore,
+        revert,
+        revert_to,
+        select_deleted,
+    )
     from chrononaut_pg.session import announce, current_change_info, listen
     from chrononaut_pg.timetravel import time_travel
     from chrononaut_pg.transactions import (
@@ -116,6 +125,8 @@ __all__ = [
     "RecordChanges",
     "RecordLock",
     "RecordLockedError",
+    "RevertError",
+    "RevertWarning",
     "RevertedRow",
     "RowChange",
     "Transaction",
@@ -139,18 +150,23 @@ __all__ = [
     "changeset_from",
     "create_all_versioning",
     "current_change_info",
+    "deleted",
     "extra_change_info",
     "history_class",
     "listen",
     "lock_record",
     "rationale",
     "record_locks",
+    "restore",
     "restore_change_info",
     "restore_row",
+    "revert",
     "revert_row",
+    "revert_to",
     "row_changes_from",
     "select_changes_by",
     "select_changes_of",
+    "select_deleted",
     "select_lock_record",
     "select_next",
     "select_previous",
@@ -193,6 +209,9 @@ _LAZY = {
         "transactions",
     ),
     "HistoryModelDataConverter": "converters",
+    **dict.fromkeys(
+        ("deleted", "restore", "revert", "revert_to", "select_deleted"), "reverting"
+    ),
     "RecordChanges": "recording",
     "time_travel": "timetravel",
     **dict.fromkeys(

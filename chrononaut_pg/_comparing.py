@@ -29,9 +29,19 @@ def differing(names: Iterable[str], old: Any, new: Any) -> dict[str, tuple[Any, 
     found: dict[str, tuple[Any, Any]] = {}
     for name in names:
         values = (_value(old, name), _value(new, name))
-        if not _same(*values, _kind(old, new, name)):
+        if not same(*values, _kind(old, new, name)):
             found[name] = values
     return found
+
+
+def same(old: Any, new: Any, kind: Any) -> bool:
+    """Whether two values are one to their column; NaN is, True and 1 are not."""
+    if old is new:
+        return True
+    if old is None or new is None or isinstance(old, bool) != isinstance(new, bool):
+        return False
+    compare = kind.compare_values if kind is not None else operator.eq
+    return bool(compare(old, new)) or bool(old != old and new != new)
 
 
 def _value(version: Any, name: str) -> Any:
@@ -48,16 +58,6 @@ def _kind(old: Any, new: Any, name: str) -> Any:
     if version is None or name not in attributes(type(version)):
         return None
     return sa_inspect(type(version)).column_attrs[name].columns[0].type
-
-
-def _same(old: Any, new: Any, kind: Any) -> bool:
-    """Whether two values are one to their column; NaN is, True and 1 are not."""
-    if old is new:
-        return True
-    if old is None or new is None or isinstance(old, bool) != isinstance(new, bool):
-        return False
-    compare = kind.compare_values if kind is not None else operator.eq
-    return bool(compare(old, new)) or bool(old != old and new != new)
 
 
 def _is_history(version: Any) -> bool:

@@ -229,7 +229,7 @@ class Mapping:
                 viewonly=True,
                 uselist=False,
             )
-        for name in ("previous", "next", "index", "changeset"):
+        for name in ("previous", "next", "index", "changeset", "revert"):
             if name in taken:
                 setattr(self._cls, _free(name, taken), vars(self._root)[name])
 

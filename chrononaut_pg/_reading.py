@@ -30,15 +30,24 @@ _UNDEFINED_COLUMN = "42703"
 
 def session_of(instance: Any, session: Any) -> Session:
     """Return the session to read with: the given, the object's, the application's."""
-    found = session if session is not None else object_session(instance)
+    given = session if session is not None else object_session(instance)
+    found = session_for(type(instance), given)
+    if instance in found.new and found.autoflush:
+        found.flush()
+    return found
+
+
+def session_for(model: type[Any], session: Any) -> Session:
+    """Return the session to read a model with: the given, else the application's."""
+    found = session
     if found is None:
-        extension = getattr(type(instance), "__fsa__", None)
+        extension = getattr(model, "__fsa__", None)
         found = extension.session if extension is not None else None
     if isinstance(found, scoped_session):
         found = found()
     if found is None:
         raise NoSessionError(
-            f"{type(instance).__name__} object belongs to no session",
+            f"{model.__name__} object belongs to no session",
             hint="Pass one, as in versions(session=session).",
         )
     if not isinstance(found, Session):
@@ -47,9 +56,7 @@ def session_of(instance: Any, session: Any) -> Session:
             hint="Pass a Session; execute what the select_... methods return with "
             "an AsyncSession.",
         )
-    check_bind(type(instance), found)
-    if instance in found.new and found.autoflush:
-        found.flush()
+    check_bind(model, found)
     return found
 
 

@@ -58,16 +58,23 @@ def related(version: Any, name: str) -> Any:
     return found.unique().all() if relation.uselist else found.first()
 
 
-def past_instance(version: Any) -> Any:
-    """Return the version as an object of its model, in a session of its moment."""
+def past_instance(version: Any, session: Any = None) -> Any:
+    """Return the version as an object of its model, in a session of its moment.
+
+    It reads with the live session *session*, else with the version's own.
+    """
     from chrononaut_pg._past_session import PastSession  # most programs never do
 
     state = sa_inspect(version)
     known = state.info.get(_KEY)
     past = object_session(known) if known is not None else None
-    if isinstance(past, PastSession) and not past.moment.provisional:
+    if (
+        isinstance(past, PastSession)
+        and not past.moment.provisional
+        and session in (None, past.live)
+    ):
         return known
-    live = object_session(version)
+    live = object_session(version) if session is None else session
     if live is None:
         raise NoSessionError(
             f"{version!r} belongs to no session",

@@ -99,6 +99,11 @@ def history_with(one: Declaration, *columns: Column[Any]) -> Table:
     return found
 
 
+def add_column(history: Table, column: Column[Any]) -> None:
+    """Add one tracked column to what `history_table` returns."""
+    _add(history, column.name, _type(column))
+
+
 def private_registry(one: Declaration) -> registry:
     """Return the registry of all history classes of one MetaData."""
     metadata = _private(one.table.metadata)

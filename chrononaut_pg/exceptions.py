@@ -114,6 +114,10 @@ class UnknownMomentError(ChrononautException):
     """There is no such mark or transaction."""
 
 
+class RevertError(ChrononautException):
+    """An object, or one of its relations, cannot be put back as it was."""
+
+
 class HiddenAttributeError(ChrononautException, AttributeError):
     """History knows that this attribute changed, but never its value."""
 
@@ -124,6 +128,22 @@ class UntrackedAttributeError(ChrononautException, AttributeError):
 
 class ChangeInfoLostWarning(UserWarning):
     """Change info was said on a connection that cannot carry it."""
+
+
+class RevertWarning(UserWarning):
+    """A revert left columns alone, since history and table differ in them.
+
+    *skipped* is {table: {column: reason}}.
+    """
+
+    def __init__(self, skipped: Mapping[str, Mapping[str, str]]) -> None:
+        told = ", ".join(
+            f"{table}.{column} {reason}"
+            for table, columns in skipped.items()
+            for column, reason in columns.items()
+        )
+        super().__init__(f"not put back: {told}")
+        self.skipped = skipped
 
 
 class CoreVersionError(ChrononautException):

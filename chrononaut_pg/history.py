@@ -4,7 +4,9 @@ Made on first use and mapped imperatively over the versions view of the model's 
 """
 
 import functools
+import importlib
 import threading
+from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -108,6 +110,15 @@ class History(ReadOnly):
         """
         begun = meta(self, "created_operation")
         return changeset_from(self, None if begun == "I" else self.previous)
+
+    def revert(self, relations: Iterable[Any] = (), session: Any = None) -> Any:
+        """Put the object back to this version, as `chrononaut_pg.revert` does::
+
+        user.versions()[0].revert(relations=["addresses"])
+        """
+        # It reads history objects, so it cannot be imported from here.
+        implementation = importlib.import_module("chrononaut_pg.reverting")
+        return implementation.revert(self, relations, session)
 
     @property
     def chrononaut_meta(self) -> dict[str, Any]:

@@ -11,12 +11,6 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    async_scoped_session,
-    async_sessionmaker,
-)
 from sqlalchemy.orm import InstanceState, Session, scoped_session, sessionmaker
 
 from chrononaut_pg._emission import (
@@ -130,6 +124,11 @@ def add_extras(instance: Any, extras: Mapping[str, Any]) -> None:
     state: InstanceState[Any] = sa_inspect(instance)
     _WITH_EXTRAS.add(state)
     state.info[_EXTRAS] = {**state.info.get(_EXTRAS, {}), **extras}
+
+
+def hear_flushes() -> None:
+    """Have the extras of objects sent by the flushes of all sessions."""
+    _hook(Session)
 
 
 def _session_target(target: Any) -> Any:

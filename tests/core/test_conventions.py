@@ -30,6 +30,7 @@ CALLABLE = {
     "_change_scopes",
     "_own_transaction",
     "_row_scopes",
+    "_recorded_columns",
     "_moment",
     "mark",
     "drop_mark",

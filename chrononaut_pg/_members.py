@@ -1,0 +1,119 @@
+"""Who belongs to a relation of an object, read and changed, whatever its kind."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy import select
+from sqlalchemy.orm import RelationshipProperty, with_parent
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.collections import KeyFuncDict, collection_adapter
+
+from chrononaut_pg.exceptions import RevertError
+
+Tree = dict[str, "Tree"]
+"""Names of relations, each with those of what it leads to."""
+
+_BY_QUERY = ("dynamic", "write_only")
+
+
+def paths(relations: Iterable[Any]) -> Tree:
+    """Return the tree of relations that are named by strings or attributes.
+
+    "articles.tags" and (User.articles, Article.tags) name the same.
+    """
+    if isinstance(relations, str):
+        raise RevertError(
+            f"relations is the string {relations!r}",
+            hint=f"Make it a list: relations=[{relations!r}].",
+        )
+    tree: Tree = {}
+    for path in relations:
+        parts = path if isinstance(path, list | tuple) else [path]
+        place = tree
+        for part in parts:
+            name = part if isinstance(part, str) else part.key
+            for step in name.split("."):
+                place = place.setdefault(step, {})
+    return tree
+
+
+def is_one(relation: RelationshipProperty[Any]) -> bool:
+    """Whether a relation leads to one object at most."""
+    return not relation.uselist
+
+
+def members(
+    owner: Any,
+    relation: RelationshipProperty[Any],
+    options: Iterable[Any] = (),
+    known: bool = False,
+) -> list[Any]:
+    """Return the objects of a relation, as a list.
+
+    *known*: what is loaded is right. Otherwise it is read, whatever the relation's
+    loading says.
+    """
+    state, name = sa_inspect(owner), relation.key
+    if relation.lazy in _BY_QUERY:
+        return [] if state.pending else _queried(owner, relation, options)
+    if state.pending or state.transient:
+        return _listed(getattr(owner, name), relation)
+    if not (known and name in vars(owner)):
+        found = _queried(owner, relation, options)
+        value: Any = found if relation.uselist else (found or [None])[0]
+        set_committed_value(owner, name, value)
+    return _listed(getattr(owner, name), relation)
+
+
+def put(owner: Any, relation: RelationshipProperty[Any], one: Any) -> None:
+    """Let an object belong to a relation."""
+    if is_one(relation):
+        setattr(owner, relation.key, one)
+    elif relation.lazy in _BY_QUERY:
+        getattr(owner, relation.key).add(one)
+    else:
+        found = getattr(owner, relation.key)
+        if one not in _listed(found, relation):
+            collection_adapter(found).append_with_event(one)
+
+
+def take(owner: Any, relation: RelationshipProperty[Any], one: Any) -> None:
+    """Let an object no longer belong to a relation."""
+    if is_one(relation):
+        if getattr(owner, relation.key) is one:
+            setattr(owner, relation.key, None)
+    elif relation.lazy in _BY_QUERY:
+        getattr(owner, relation.key).remove(one)
+    else:
+        found = getattr(owner, relation.key)
+        if any(one is other for other in _listed(found, relation)):
+            collection_adapter(found).remove_with_event(one)
+
+
+def mixed(owner: Any, relation: RelationshipProperty[Any]) -> bool:
+    """Whether a collection is kept by values of its members, which may change."""
+    return not is_one(relation) and isinstance(
+        vars(owner).get(relation.key), KeyFuncDict
+    )
+
+
+def _queried(
+    owner: Any, relation: RelationshipProperty[Any], options: Iterable[Any]
+) -> list[Any]:
+    session = sa_inspect(owner).session
+    assert session is not None
+    statement = (
+        select(relation.entity)
+        .where(with_parent(owner, getattr(type(owner), relation.key)))
+        .options(*options)
+    )
+    if relation.order_by:
+        statement = statement.order_by(*relation.order_by)
+    return list(session.scalars(statement).unique())
+
+
+def _listed(value: Any, relation: RelationshipProperty[Any]) -> list[Any]:
+    if not relation.uselist:
+        return [] if value is None else [value]
+    return list(collection_adapter(value))

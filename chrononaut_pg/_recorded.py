@@ -1,0 +1,92 @@
+"""Which columns the history had recorded at a version, and which not yet or no longer.
+
+A null tells nothing of a column that was added later, so a revert leaves it alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Column, Table, text
+from sqlalchemy.orm import Session
+
+from chrononaut_pg._typed import parse
+from chrononaut_pg.declarations import declaration, is_declared, table_name
+
+_ASK = text("select chrononaut._recorded_columns(cast(:tables as regclass[]))::text")
+
+
+@dataclass(frozen=True)
+class Span:
+    """The change that recorded an image; *began* is the one that the image began with.
+
+    None: it is the live row, or nobody knows.
+    """
+
+    change: int | None
+    began: int | None
+    is_related: bool = False
+
+    def of_related(self) -> "Span":
+        """Return what holds for objects that were read at the same moment."""
+        return replace(self, is_related=True)
+
+
+class Recorded:
+    """What the registry says of the columns of some tables."""
+
+    def __init__(self, session: Session, tables: Iterable[Table]) -> None:
+        self._columns: dict[Table, dict[str, tuple[str, Any]]] = {}
+        wanted = list(dict.fromkeys(tables))
+        if not wanted:
+            return
+        connection = session.connection()
+        schemas = connection.get_execution_options().get("schema_translate_map")
+        names = [table_name(table, schemas) for table in wanted]
+        found = session.scalar(_ASK, {"tables": names})
+        for position, name, state, periods in parse(found):
+            columns = self._columns.setdefault(wanted[position], {})
+            if state != "retired" or name not in columns:
+                columns[name] = (state, periods)
+
+    def knows(self, column: Column[Any], span: Span, value: Any) -> bool:
+        """Whether a value read from history says what the column held."""
+        state, periods = self._of(column)
+        if value is not None or state == "unknown":
+            return True
+        return _within(periods, span)
+
+    def lost(self, span: Span, live: Any) -> Mapping[str, Mapping[str, str]]:
+        """Return columns that history has and the object's tables or model have not."""
+        found: dict[str, dict[str, str]] = {}
+        if not is_declared(type(live)):
+            return found
+        for table in declaration(type(live)).tables:
+            names = {column.name for column in table.columns}
+            for name, (state, periods) in self._columns.get(table, {}).items():
+                if not _within(periods, span):
+                    continue
+                if state == "retired":
+                    found.setdefault(table.name, {})[name] = "no longer exists"
+                elif state == "tracked" and name not in names:
+                    found.setdefault(table.name, {})[name] = "is not in the model"
+        return found
+
+    def _of(self, column: Column[Any]) -> tuple[str, Any]:
+        columns = self._columns.get(column.table, {})
+        return columns.get(column.name, ("unknown", None))
+
+
+def _within(periods: Any, span: Span) -> bool:
+    if not periods:
+        return True
+    if span.is_related and span.began is not None:
+        change = span.began
+    elif span.change is not None:
+        change = span.change
+    else:
+        return True
+    return any(
+        since < change and (until is None or until >= change)
+        for since, until in periods
+    )

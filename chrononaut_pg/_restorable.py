@@ -1,0 +1,133 @@
+"""What of an object a revert can put back, and what stands in its way."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Column, UniqueConstraint
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import Mapper, RelationshipProperty, selectinload
+
+from chrononaut_pg._members import Tree
+from chrononaut_pg.declarations import (
+    Declaration,
+    declaration,
+    declared_tables,
+    is_declared,
+    key_columns,
+)
+from chrononaut_pg.exceptions import NotVersionedError, RevertError
+
+
+def is_versioned(relation: RelationshipProperty[Any]) -> bool:
+    """Whether the objects that a relation leads to have a history."""
+    return is_declared(relation.mapper.class_)
+
+
+def relation_of(model: type[Any], name: str) -> RelationshipProperty[Any]:
+    """Return a relation that a revert can put back; raise if it cannot."""
+    found: RelationshipProperty[Any] | None = sa_inspect(model).relationships.get(name)
+    if found is None:
+        raise RevertError(
+            f"{model.__name__} has no relation {name!r}",
+            hint="Name relations by their attributes, deep ones as in 'articles.tags'.",
+        )
+    if found.viewonly:
+        raise RevertError(
+            f"{model.__name__}.{name} is viewonly",
+            hint="Name the relation that it is a view of.",
+        )
+    missing = found.secondary is not None and found.secondary not in declared_tables()
+    if missing or (
+        found.secondary is None
+        and found.direction.name == "ONETOMANY"
+        and not is_versioned(found)
+    ):
+        what = found.secondary if found.secondary is not None else found.target
+        raise NotVersionedError(
+            f"{model.__name__}.{name} cannot be put back: {what} is not versioned",
+            hint="Version it with Versioned or versioned_table().",
+        )
+    return found
+
+
+def eager(model: type[Any], tree: Tree) -> list[Any]:
+    """Return options that load the relations of *tree* along, where they can be."""
+    found = []
+    for name, below in tree.items():
+        relation = sa_inspect(model).relationships.get(name)
+        if relation is not None and relation.lazy not in ("dynamic", "write_only"):
+            deeper = eager(relation.entity.class_, below)
+            found.append(selectinload(getattr(model, name)).options(*deeper))
+    return found
+
+
+def model_of(image: Any) -> type[Any]:
+    one = getattr(type(image), "__chrononaut_declaration__", None)
+    return type(image) if one is None else one.model
+
+
+def tables_of(image: Any) -> tuple[Any, ...]:
+    model = model_of(image)
+    return declaration(model).tables if is_declared(model) else ()
+
+
+def known(one: Declaration, image: Any) -> Iterator[Any]:
+    """Yield the attributes of a model whose values an image has and can be set."""
+    withheld = one.all_hidden | one.all_untracked
+    shown = sa_inspect(type(image)).column_attrs
+    version_id = one.mapper.version_id_col
+    for prop in one.mapper.column_attrs:
+        columns = [c for c in prop.columns if isinstance(c, Column)]
+        if (
+            columns
+            and prop.key in shown
+            and any(c.table in one.tables and c not in withheld for c in columns)
+            and not any(c.computed is not None or c is version_id for c in columns)
+        ):
+            yield prop
+
+
+def is_fixed(one: Declaration, prop: Any) -> bool:
+    """Whether a column of an existing row cannot be set, or is of its key."""
+    key = set(key_columns(one, one.table))
+    return any(
+        c in key or (c.identity is not None and c.identity.always) for c in prop.columns
+    )
+
+
+def check_kind(one: Declaration, image: Any) -> None:
+    """Raise if the row belonged to a subclass, of which *image* knows only a part."""
+    kind = one.mapper.polymorphic_on
+    if kind is None or kind not in one.mapper._columntoproperty:
+        return
+    value = getattr(image, one.mapper.get_property_by_column(kind).key, None)
+    own = one.mapper.polymorphic_map.get(value)
+    if own is not None and own.local_table not in one.mapper.tables:
+        raise RevertError(
+            f"the row was a {own.class_.__name__}, of which this is only the part "
+            f"that {one.model.__name__} has",
+            hint=f"Revert a version of {own.class_.__name__}.",
+        )
+
+
+def is_unique(live: Any) -> bool:
+    """Whether a row may stand in the way of another one, but for its key."""
+    return any(
+        index.unique
+        for table in sa_inspect(type(live)).tables
+        for index in table.indexes
+    ) or any(
+        isinstance(constraint, UniqueConstraint)
+        for table in sa_inspect(type(live)).tables
+        for constraint in table.constraints
+    )
+
+
+def name_of(mapper: Mapper[Any], column: Any) -> str:
+    return mapper.get_property_by_column(column).key
+
+
+def own(value: Any) -> Any:
+    """Return a value that changes of the history object's do not reach."""
+    return copy.deepcopy(value) if isinstance(value, dict | list | set) else value

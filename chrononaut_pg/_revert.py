@@ -1,0 +1,313 @@
+"""Puts objects back to what they were: the work behind `chrononaut_pg.revert`.
+
+First everything is read, the past and the present of each object, into a tree of nodes;
+then it is written in the order that constraints ask for: what came since is deleted,
+what is gone comes again, values and relations become what they were.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy import select
+from sqlalchemy.orm import Mapper, RelationshipProperty, Session, object_session
+
+from chrononaut_pg._comparing import same
+from chrononaut_pg._identity import Identity, find, find_all, identity
+from chrononaut_pg._members import Tree, is_one, members, mixed, put, take
+from chrononaut_pg._overriding import allow_keys
+from chrononaut_pg._recorded import Recorded, Span
+from chrononaut_pg._restorable import (
+    check_kind,
+    eager,
+    is_fixed,
+    is_unique,
+    is_versioned,
+    known,
+    model_of,
+    name_of,
+    own,
+    relation_of,
+    tables_of,
+)
+from chrononaut_pg.declarations import Declaration, declaration, is_declared
+from chrononaut_pg.exceptions import RevertError
+from chrononaut_pg.session import add_extras
+
+
+@dataclass(eq=False)
+class Relation:
+    """One relation of an object: who belonged to it, and who does now."""
+
+    of: RelationshipProperty[Any]
+    wanted: "list[Node]"
+    present: list[Any]
+    moved: "list[tuple[Any, Node | None]]" = field(default_factory=list)
+    """Whom it has now and had not then, and of whom they were: nodes of the past."""
+
+
+@dataclass(eq=False)
+class Node:
+    """An object as it was, *past*, and as it is, *live* (None: it is gone)."""
+
+    past: Any
+    live: Any
+    span: Span
+    relations: list[Relation] = field(default_factory=list)
+    resurrected: bool = False
+
+
+class Plan:
+    """What a revert reads, and then writes, in one session.
+
+    *span* says which changes the columns of the past must have been recorded by.
+    """
+
+    def __init__(self, session: Session, said: Mapping[str, Any], span: Span) -> None:
+        self._session = session
+        self._said = said
+        self._span = span
+        self._nodes: dict[Identity, Node] = {}
+        self._fresh: set[int] = set()
+        self.skipped: dict[str, dict[str, str]] = {}
+
+    def root(self, image: Any, model: type[Any], past: Any, tree: Tree) -> Any:
+        """Put back the object of *image*, a version or itself in the past; return it.
+
+        *past* is it in a session of the past, needed for the relations in *tree*.
+        """
+        for name, below in tree.items():
+            relation = relation_of(type(past), name)
+            members(past, relation, eager(relation.entity.class_, below))
+        key = identity(model, image)
+        live = find(self._session, key, eager(model, tree))
+        self._fresh.add(id(live))
+        node = self._nodes[key] = Node(image, live, self._span)
+        if live is not None and not isinstance(live, model):
+            raise RevertError(
+                f"the row of {model.__name__} is a {type(live).__name__} now",
+                hint="Delete that object first, or use chrononaut.revert_row in SQL.",
+            )
+        for name, below in tree.items():
+            self._read(node, past, name, below)
+        self._write(node)
+        return node.live
+
+    def _read(self, node: Node, past: Any, name: str, tree: Tree) -> None:
+        """Read one relation of a node, then and now, and what is below it."""
+        relation = relation_of(type(past), name)
+        was = members(past, relation, eager(relation.entity.class_, tree), known=True)
+        live = node.live
+        now = [] if live is None else self._present(live, name)
+        found = Relation(relation, [], now)
+        node.relations.append(found)
+        nodes = self._made(was, now)
+        found.wanted.extend(nodes)
+        for one in nodes:
+            for below, deeper in tree.items():
+                if all(other.of.key != below for other in one.relations):
+                    self._read(one, one.past, below, deeper)
+        if relation.direction.name == "ONETOMANY" and is_versioned(relation):
+            kept = {id(one.live) for one in nodes}
+            others = [one for one in now if id(one) not in kept]
+            found.moved = list(self._then(others, past))
+
+    def _present(self, live: Any, name: str) -> list[Any]:
+        relation = sa_inspect(type(live)).relationships[name]
+        found = members(live, relation, known=id(live) in self._fresh)
+        if id(live) in self._fresh:
+            self._fresh.update(id(one) for one in found)
+        return found
+
+    def _made(self, was: list[Any], now: list[Any]) -> list[Node]:
+        """Return a node for each object of the past, with what it is now."""
+        keys = [identity(type(one), one) for one in was]
+        known = {identity(type(one), one): one for one in now}
+        new = [key for key in keys if key not in self._nodes and key not in known]
+        known.update(find_all(self._session, new))
+        for key, one in zip(keys, was, strict=True):
+            if key not in self._nodes:
+                span = self._span.of_related()
+                self._nodes[key] = Node(one, known.get(key), span)
+        return [self._nodes[key] for key in keys]
+
+    def _then(self, others: list[Any], past: Any) -> Iterator[tuple[Any, Node | None]]:
+        """Yield objects with what they were then, None if they did not exist."""
+        session = object_session(past)
+        assert session is not None
+        keys = [identity(type(one), one) for one in others]
+        found = find_all(session, keys)
+        for key, one in zip(keys, others, strict=True):
+            was = found.get(key)
+            span = self._span.of_related()
+            yield one, None if was is None else Node(was, one, span)
+
+    def _write(self, root: Node) -> None:
+        nodes = list(self._nodes.values())
+        tables = [table for node in nodes for table in tables_of(node.past)]
+        recorded = self._recorded = Recorded(self._session, tables)
+        keyed = [(n, r) for n in nodes for r in n.relations if n.live is not None]
+        for node, relation in keyed:
+            if mixed(node.live, relation.of):
+                for one in relation.present:
+                    take(node.live, relation.of, one)
+        self._remove(nodes)
+        for node in nodes:
+            if node.live is None:
+                self._resurrect(node)
+        for node in nodes:
+            self._restore(node)
+        for node in nodes:
+            for relation in node.relations:
+                self._attach(node.live, relation)
+        for node in nodes:
+            self._settle(node)
+        for table, columns in recorded.lost(root.span, root.live).items():
+            self.skipped.setdefault(table, {}).update(columns)
+
+    def _remove(self, nodes: list[Node]) -> None:
+        """Detach and delete what came since; move back what was elsewhere."""
+        deleted: list[Any] = []
+        wanted = {id(node.live) for node in nodes}
+        for node in nodes:
+            for relation in node.relations:
+                if relation.of.direction.name == "MANYTOONE":
+                    continue
+                kept = {id(one.live) for one in relation.wanted}
+                then = {id(one): was for one, was in relation.moved}
+                for one in relation.present:
+                    if id(one) in kept:
+                        continue
+                    was = then.get(id(one))
+                    if was is not None and id(one) not in wanted:
+                        self._goes_back(node, relation, one, was)
+                        continue
+                    take(node.live, relation.of, one)
+                    if id(one) in then and was is None:
+                        deleted.append(one)
+        for one in deleted:
+            self._say(one)
+            self._session.delete(one)
+        if any(is_unique(one) for one in deleted):
+            self._session.flush()  # the unit of work would insert before it deletes
+
+    def _goes_back(self, node: Node, relation: Relation, one: Any, was: Node) -> None:
+        """Move an object to the parent that it had then, if it is another one."""
+        pairs = relation.of.local_remote_pairs or []
+        source: Mapper[Any] = relation.of.parent
+        mine = sa_inspect(type(one))
+        wanted: dict[str, Any] = {}
+        for local, remote in pairs:
+            value = getattr(was.past, name_of(mine, remote))
+            wanted[name_of(source, local)] = value
+        if all(getattr(node.live, name) == v for name, v in wanted.items()):
+            self._restore(was)
+            put(node.live, relation.of, one)
+            return
+        take(node.live, relation.of, one)
+        self._say(one)
+        if any(value is None for value in wanted.values()):
+            return
+        conditions = [getattr(source.class_, n) == v for n, v in wanted.items()]
+        other = self._session.scalars(select(source.class_).where(*conditions)).first()
+        if other is not None:
+            put(other, relation.of, one)
+        elif any(not remote.nullable for _, remote in pairs) or (
+            relation.of.cascade.delete_orphan
+        ):
+            raise RevertError(
+                f"{type(one).__name__} {identity(type(one), one)[1]} belonged to "
+                f"another {source.class_.__name__} then, which is gone",
+                hint="Restore that one first, or revert without this relation.",
+            )
+
+    def _resurrect(self, node: Node) -> None:
+        model = model_of(node.past)
+        one = declaration(model)
+        mapper = one.mapper
+        make = cast(Callable[[], Any], mapper.class_manager.new_instance)
+        live = node.live = make()
+        if mapper._set_polymorphic_identity is not None:
+            mapper._set_polymorphic_identity(sa_inspect(live))
+        node.resurrected = True
+        check_kind(one, node.past)
+        for prop in known(one, node.past):
+            self._set(node, one, prop)
+        allow_keys(self._session, mapper)
+        self._say(live)
+        self._session.add(live)
+
+    def _restore(self, node: Node) -> None:
+        """Give an object the values that are known of it."""
+        model = model_of(node.past)
+        if node.resurrected or not is_declared(model):
+            return
+        one = declaration(model)
+        for prop in known(one, node.past):
+            if not is_fixed(one, prop):
+                self._set(node, one, prop)
+
+    def _set(self, node: Node, one: Declaration, prop: Any) -> None:
+        value = getattr(node.past, prop.key)
+        column = prop.columns[0]
+        if not self._recorded.knows(column, node.span, value):
+            self.skipped.setdefault(str(column.table.name), {})[column.name] = (
+                "was not recorded at the time"
+            )
+            return
+        if node.resurrected or not same(
+            getattr(node.live, prop.key), value, column.type
+        ):
+            setattr(node.live, prop.key, own(value))
+            for together in one.mapper.composites:
+                vars(node.live).pop(together.key, None)
+
+    def _attach(self, live: Any, relation: Relation) -> None:
+        """Let those belong to a relation who belonged to it."""
+        of = relation.of
+        if of.direction.name == "MANYTOONE" and not is_versioned(of):
+            return  # the foreign key says it all
+        wanted = [one.live for one in relation.wanted]
+        if is_one(of):
+            target = wanted[0] if wanted else None
+            if getattr(live, of.key) is not target:
+                setattr(live, of.key, target)
+            return
+        present = {id(one) for one in members(live, of, known=True)}
+        for one in wanted:
+            if id(one) not in present:
+                put(live, of, one)
+
+    def _settle(self, node: Node) -> None:
+        """Say what changed objects were reverted to; forget relations out of date."""
+        if not is_declared(model_of(node.past)):
+            return
+        live, state = node.live, sa_inspect(node.live)
+        if node.resurrected:
+            return
+        if self._session.is_modified(live):
+            self._say(live)
+        stale = [
+            one.key
+            for one in state.mapper.relationships
+            if one.direction.name == "MANYTOONE"
+            and one.key in vars(live)
+            and not state.attrs[one.key].history.has_changes()
+            and any(
+                state.attrs[name_of(state.mapper, local)].history.has_changes()
+                for local in one.local_columns
+                if local in state.mapper.columns
+            )
+        ]
+        if stale:
+            self._session.expire(live, stale)
+
+    def _say(self, live: Any) -> None:
+        root = next(iter(self._nodes.values()))
+        model, key = next(iter(self._nodes))
+        said = dict(self._said)
+        if live is not root.live:
+            said["of"] = {"table": str(declaration(model).table), "key": list(key)}
+        if is_declared(type(live)):
+            add_extras(live, {"reverted_to": said})
