@@ -27,7 +27,7 @@ def bounds(
     """Return the ids of transactions to look between: after the one, up to the other.
 
     *where* are conditions on Transaction. *count* returns a scalar subquery: how much
-    is found from one id to another, both included; enough is *limit*.
+    is found after one id and up to another; enough is *limit*.
     """
     if limit is not None:
         start = BEFORE_ALL if after_id is None else after_id
@@ -38,9 +38,12 @@ def bounds(
     if after_id is not None:
         found = found.where(Transaction.id > after_id)
     ids = found.offset(0).subquery()
+    ends = select(
+        (func.min(ids.c.id) - 1).label("start"), func.max(ids.c.id).label("last")
+    ).cte("ends")
     return (
-        select(func.min(ids.c.id) - 1).scalar_subquery(),
-        select(func.max(ids.c.id)).scalar_subquery(),
+        select(ends.c.start).scalar_subquery(),
+        select(ends.c.last).scalar_subquery(),
     )
 
 
@@ -60,10 +63,10 @@ def _end(start: int, limit: int, where: Sequence[Any], count: Any) -> Any:
         .subquery()
     )
     stretch = select(
-        func.min(ids.c.id).label("first"), func.max(ids.c.id).label("last")
+        (func.min(ids.c.id) - 1).label("start"), func.max(ids.c.id).label("last")
     ).lateral("stretch")
     here = (
-        select(count(stretch.c.first, stretch.c.last).label("number"))
+        select(count(stretch.c.start, stretch.c.last).label("number"))
         .offset(0)
         .lateral("here")
     )
@@ -93,6 +96,11 @@ def times(after: Any, before: Any) -> list[Any]:
     if before is not None:
         found.append(Transaction.issued_at < before)
     return found
+
+
+def once(statement: Any, name: str) -> Any:
+    """Return a statement as a part of another that is executed once, and first."""
+    return statement.cte(name).prefix_with("MATERIALIZED")
 
 
 def listed(statement: Select[Any]) -> Any:

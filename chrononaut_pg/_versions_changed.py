@@ -73,8 +73,9 @@ def select_of_all(
     owner = next(two for two in one.lineage if column.table is two.table)
     cursor = None if following is None else _cursor(one, owner, column, following)
 
-    def count(first: Any, last: Any) -> Any:
-        found = _found(one, owner, column, [first - 1, last], cursor).subquery()
+    def count(start: Any, end: Any) -> Any:
+        changes = _found(one, owner, column, [start, end], cursor, start.table)
+        found = changes.subquery()
         return select(func.count()).select_from(found).scalar_subquery()
 
     after = None if cursor is None else cursor[0] - 1
@@ -114,12 +115,17 @@ _METAS = (
 
 
 def _found(
-    one: Declaration, owner: Declaration, column: Column[Any], ids: Any, cursor: Any
+    one: Declaration,
+    owner: Declaration,
+    column: Column[Any],
+    ids: Any,
+    cursor: Any,
+    *given: Any,
 ) -> Select[Any]:
     """Select key, transaction and number of the changes of a column.
 
     Of those that one transaction made to a row of several tables the last one counts:
-    together they are one version.
+    together they are one version. *given* is what *ids* come from, if not constants.
     """
     history = history_of(owner, column)
     transaction = history.c["chrononaut:transaction_id"]
@@ -134,6 +140,8 @@ def _found(
         found = found.where(*of_class(one, history))
     else:
         found = found.where(belongs(one, owner, history))
+    if given:
+        found = found.correlate(*given)
     if one.parent is not None:
         found = found.group_by(*keys, transaction)
     if cursor is None:

@@ -12,7 +12,7 @@ from chrononaut_pg._row_changes import (
     select_changes_by,
     select_changes_of,
 )
-from chrononaut_pg._stretches import between, bounds, times
+from chrononaut_pg._stretches import between, bounds, once, times
 from chrononaut_pg._touched import histories
 from chrononaut_pg._transaction import Transaction
 from chrononaut_pg.declarations import Declaration, declaration
@@ -57,15 +57,15 @@ def select_transactions(
     else:
         one = declaration(touching)
 
-        def count(first: Any, last: Any) -> Any:
-            here = _touched(one, first - 1, last)
+        def count(start: Any, end: Any) -> Any:
+            here = _touched(one, start, end, start.table)
             number = select(func.count()).where(Transaction.id.in_(here), *where, *said)
             return number.select_from(Transaction).scalar_subquery()
 
         start, end = bounds(after_id, limit, where, count)
+        ids = once(_touched(one, start, end).distinct(), "touched")
         found = found.where(
-            Transaction.id.in_(_touched(one, start, end)),
-            *between(Transaction.id, start, end),
+            Transaction.id.in_(select(ids.c.id)), *between(Transaction.id, start, end)
         )
     return found.order_by(Transaction.id).limit(limit)
 
@@ -96,14 +96,18 @@ def select_versions_that_changed(
     return _versions_changed.select_of_one(one, column, values, following, limit)
 
 
-def _touched(one: Declaration, start: Any, end: Any) -> Any:
-    """Select the ids of transactions within bounds that changed objects of a model."""
+def _touched(one: Declaration, start: Any, end: Any, *given: Any) -> Select[Any]:
+    """Select the ids of transactions within bounds that changed objects of a model.
+
+    *given* is what the bounds come from, where that is part of the whole statement.
+    """
     parts = []
     for history, conditions in histories(one):
         transaction = history.c["chrononaut:transaction_id"]
         within = between(transaction, start, end)
-        parts.append(select(transaction.label("id")).where(*within, *conditions))
-    return parts[0] if len(parts) == 1 else union_all(*parts)
+        part = select(transaction.label("id")).where(*within, *conditions)
+        parts.append(part.correlate(*given) if given else part)
+    return select(union_all(*parts).subquery())
 
 
 def _tracked(one: Declaration, name: str) -> Column[Any]:
