@@ -71,6 +71,33 @@ comment on function chrononaut._relocate() is
     'Takes oids and attribute numbers anew, in a restored database.';
 
 
+create or replace function chrononaut._clear_lost()
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v chrononaut.versioning;
+    v_children integer[];
+begin
+    for v in
+        select r.* from chrononaut.versioning r
+        where r.relid = 0 and not r.active
+            and to_regclass(format('%I.%I', r.history_schema, r.view_name)) is not null
+    loop
+        select coalesce(array_agg(c.id), '{}') into v_children
+        from chrononaut.versioning c where c.parent_id = v.id and c.active;
+        perform chrononaut._retire(v.id);
+        perform chrononaut._apply(c) from unnest(v_children) c;
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._clear_lost() is
+    'Drops what a restored database has of tables that were not restored; their history stays.';
+
+
 create or replace function chrononaut._find(target regclass)
     returns chrononaut.versioning
     language sql
@@ -182,6 +209,7 @@ begin
     lock table chrononaut.versioning in share row exclusive mode;
     perform set_config('lock_timeout', v_timeout, true);
     perform chrononaut._relocate();
+    perform chrononaut._clear_lost();
 exception when lock_not_available then
     perform chrononaut._give_up('chrononaut.versioning', v_timeout);
 end;

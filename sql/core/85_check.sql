@@ -166,6 +166,11 @@ as $$
     where v.granularity = 'statement'
         and chrononaut._check_statement_granularity(v.relid) is not null
     union all
+    select 'a subscription applies its rows, which reaches no statement triggers: they are not recorded',
+        format('select chrononaut.alter_versioning(%L, granularity => ''row'');', v.relid::regclass)
+    where v.granularity = 'statement' and v.always
+        and exists (select from pg_subscription_rel r where r.srrelid = v.relid)
+    union all
     select format('trigger %I fires before versioning: the order of changes in a statement may be inverted',
             o.trigger_name),
         format('alter trigger %I on %s rename to %I;',

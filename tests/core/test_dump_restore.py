@@ -142,3 +142,34 @@ def test_copy_in_the_same_cluster_records_on_its_own(
         known = "select count(*), count(distinct id >> 40) from chrononaut.transaction"
         assert rows(session, known) == [(3, 1)]
         assert problems(session) == []
+
+
+def test_table_that_was_not_restored_leaves_its_history_and_nothing_else(
+    new_server: NewServer, clients: Path, tmp_path: Path
+) -> None:
+    source, target = new_server(), new_server()
+    with psycopg.connect(source.url("postgres")) as db:
+        fill(db)
+        run(db, "create table child (id int primary key references item, w text)")
+        run(db, "select chrononaut.create_versioning('child', parent => 'item')")
+        run(db, "insert into child values (1, 'x')")
+        run(db, "alter table child drop constraint child_id_fkey")
+    dump = tmp_path / "dump"
+    command = [clients / "pg_dump", "-T", "item", "-f", dump, source.url("postgres")]
+    subprocess.run(command, check=True)
+    restore = [clients / "psql", "-Xq", "-f", dump, "-d", target.url("postgres")]
+    subprocess.run(restore, check=True, capture_output=True)
+
+    with psycopg.connect(target.url("postgres"), autocommit=True) as db:
+        run(db, "select chrononaut.sync_versioning('new_name')")
+        run(db, "update child set w = 'y'")
+        left = (
+            "select to_regclass('item_versions'), to_regclass('item_history')::text,"
+            " (select count(*) from pg_proc where proname ~ '^_(capture|live)_1(_|$)')"
+        )
+        assert rows(db, left) == [(None, "item_history", 0)]
+        assert rows(db, "select id, w from child_versions order by version") == [
+            (1, "x"),
+            (1, "y"),
+        ]
+        assert value(db, "select count(*) from item_history") == 3

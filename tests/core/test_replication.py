@@ -107,3 +107,39 @@ def test_subscriber_of_history_has_it_and_goes_on_after_a_switchover(
             " order by change_id desc limit 1"
         )
         assert rows(target, newest, [last]) == [(True, 1)]
+
+
+def test_subscriber_that_records_by_statement_is_told_that_it_records_nothing(
+    db: Db,
+) -> None:
+    run(db, "create table item (id int primary key, v text)")
+    run(
+        db,
+        "select chrononaut.create_versioning('item', granularity => 'statement',"
+        " always => true)",
+    )
+    assert problems(db) == []
+    db.commit()
+    db.autocommit = True
+    run(
+        db,
+        "create subscription nothing connection 'dbname=nowhere' publication none"
+        " with (connect = false)",
+    )
+    run(
+        db,
+        "insert into pg_subscription_rel (srsubid, srrelid, srsubstate)"
+        " select oid, 'item'::regclass, 'r' from pg_subscription"
+        " where subname = 'nothing'",
+    )
+    found = rows(db, "select problem, fix from chrononaut.check_versioning()")
+    run(db, "alter subscription nothing set (slot_name = none)")
+    run(db, "drop subscription nothing")
+
+    assert found == [
+        (
+            "a subscription applies its rows, which reaches no statement triggers:"
+            " they are not recorded",
+            "select chrononaut.alter_versioning('public.item', granularity => 'row');",
+        )
+    ]
