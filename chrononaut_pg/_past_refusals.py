@@ -35,7 +35,8 @@ def refuse_write(statement: Any, text: str | None = None) -> None:
     """
     if text is None:
         text = str(statement) if isinstance(statement, elements.TextClause) else ""
-    word = first_word(text)
+    is_dml = isinstance(statement, UpdateBase)
+    word = statement.__visit_name__ if is_dml else first_word(text)
     parts = visitors.iterate(statement)
     if (text and word not in _READS) or any(_changes(part) for part in parts):
         raise ReadOnlyPastError(
