@@ -407,6 +407,50 @@ comment on function chrononaut._key_matches(chrononaut.versioning, text, text, b
     'The condition that a history row has the key of another one, or of a live row.';
 
 
+create or replace function chrononaut._past_key(
+    v chrononaut.versioning,
+    name name,
+    alias text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('%s.%I', alias, m.history_name) || case
+        when a.atttypmod >= 0 or chrononaut._history_type(a.atttypid) <> format_type(a.atttypid, -1)
+            then '::' || format_type(a.atttypid, a.atttypmod)
+        else '' end
+    from chrononaut.versioned_column m
+    join pg_attribute a on a.attrelid = v.relid and a.attnum = m.attnum
+    where m.versioning_id = v.id and m.live_name = name and m.state <> 'retired'
+$$;
+
+comment on function chrononaut._past_key(chrononaut.versioning, name, text) is
+    'The expression for one key column of a past row, of exactly the live column''s type.';
+
+
+create or replace function chrononaut._past_keys(v chrononaut.versioning, alias text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Tells the planner that a filter on the cast key is one on the history's index too.
+    select coalesce(string_agg(format(' and %s %s %s', p.plain,
+        chrononaut._key_operator(v.relid, k.name), p.cast), '' order by k.position), '')
+    from unnest(v.key) with ordinality k(name, position)
+    join chrononaut.versioned_column m
+        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+    cross join lateral (
+        select format('%s.%I', alias, m.history_name) as plain,
+            chrononaut._past_key(v, k.name, alias) as cast) p
+    where p.cast <> p.plain
+$$;
+
+comment on function chrononaut._past_keys(chrononaut.versioning, text) is
+    'The condition that keys fit the live columns'' types, where these differ from history''s.';
+
+
 create or replace function chrononaut._past_value(
     v chrononaut.versioning,
     attnum smallint,
@@ -420,6 +464,7 @@ as $$
     select case
         when m.state <> 'tracked' or m.history_name is null then n.nothing
         when alias = 'r' then format('r.%I', m.live_name)
+        when m.live_name = any (v.key) then chrononaut._past_key(v, m.live_name, alias)
         when chrononaut._history_type(a.atttypid) = format_type(a.atttypid, -1)
             then format('%s.%I', alias, m.history_name)
         else format('case when %1$s.%2$I is null then %3$s else %1$s.%2$I::%4$s end',
@@ -451,7 +496,7 @@ as $$
             'select from %6$s h where %7$s and %8$s) '
         'union all select %9$s from %6$s h where h.%10$I operator(pg_catalog.<>) ''I'' '
             'and %8$s and not exists (select from %6$s e where %11$s '
-                'and e.%12$I operator(pg_catalog.<) h.%12$I and %13$s)',
+                'and e.%12$I operator(pg_catalog.<) h.%12$I and %13$s)%14$s',
         moment,
         string_agg(chrononaut._past_value(v, a.attnum, 'r'), ', ' order by a.attnum),
         (select case c.relkind when 'p' then '' else 'only ' end
@@ -464,7 +509,8 @@ as $$
         chrononaut._meta_name(v.meta, 'operation'),
         chrononaut._key_matches(v, 'e', 'h'),
         chrononaut._meta_name(v.meta, 'change_id'),
-        chrononaut._later(v, 'e'))
+        chrononaut._later(v, 'e'),
+        chrononaut._past_keys(v, 'h'))
     from pg_attribute a
     where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
 $$;

@@ -98,7 +98,7 @@ def test_read_committed_overwrites_a_change_that_its_first_snapshot_did_not_show
     number = current(db)
     db.commit()
     assert before(db, number) == START
-    # Key 2 was not changed by it: of what others did, it shows what its snapshot showed.
+    # It did not change key 2, of which its first snapshot showed nothing yet.
     assert after(db, number) == [(1, "theirs and mine"), (2, "b"), (3, "first")]
 
 
