@@ -51,6 +51,12 @@ def models(engine: Engine) -> SimpleNamespace:
 
 
 @pytest.fixture
+def listening(engine: Engine, models: SimpleNamespace) -> Engine:
+    """The test's engine, listened to, with the tables created."""
+    return engine
+
+
+@pytest.fixture
 def session(engine: Engine, models: SimpleNamespace) -> Iterator[Session]:
     """A session on a database with one item and one note that nobody has made."""
     with Session(engine) as opened:
