@@ -140,7 +140,11 @@ def _is_of_class(
             part.c["chrononaut:operation"].in_(_ENDS),
         )
     kind = one.mapper.polymorphic_on
-    if one.mapper.single and kind is not None and kind in list(one.table.columns):
+    if (
+        one.mapper.single
+        and kind is not None
+        and one.table.columns.contains_column(kind)
+    ):
         add_column(history, cast(Column[Any], kind))
         known = [m.polymorphic_identity for m in one.mapper.self_and_descendants]
         yield history.c[kind.name].in_(known)

@@ -297,7 +297,7 @@ class Plan:
             and any(
                 state.attrs[name_of(state.mapper, local)].history.has_changes()
                 for local in one.local_columns
-                if local in state.mapper.columns
+                if state.mapper.columns.contains_column(local)
             )
         ]
         if stale:
