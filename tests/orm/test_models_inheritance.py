@@ -1,10 +1,9 @@
 """Inheritance: each row comes back as what it was, its tables as they were together."""
 
-import pickle
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, ForeignKeyConstraint, select, text
+from sqlalchemy import Engine, ForeignKey, ForeignKeyConstraint, text
 from sqlalchemy.ext.declarative import AbstractConcreteBase
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -14,7 +13,7 @@ from sqlalchemy.orm import (
 )
 
 from chrononaut_pg import UntrackedAttributeError, Versioned, history_class
-from tests.orm.modelling import created, saved, statements
+from tests.orm.modelling import created, saved
 
 
 class Base(DeclarativeBase):
@@ -53,20 +52,6 @@ class Puppy(Dog):
     weeks: Mapped[int | None]
 
 
-class Stray(Dog):
-    """Shares the table of Dog."""
-
-    __mapper_args__ = {"polymorphic_identity": "stray"}  # noqa: RUF012
-    found: Mapped[str | None]
-
-
-class Fish(Animal):
-    """Shares the table of Animal."""
-
-    __mapper_args__ = {"polymorphic_identity": "fish"}  # noqa: RUF012
-    water: Mapped[str | None]
-
-
 class Vehicle(Versioned, Base):
     __tablename__ = "vehicle"
     __mapper_args__ = {  # noqa: RUF012
@@ -82,16 +67,6 @@ class Vehicle(Versioned, Base):
 class Car(Vehicle):
     __mapper_args__ = {"polymorphic_identity": "car"}  # noqa: RUF012
     doors: Mapped[int | None]
-
-
-class Van(Car):
-    __mapper_args__ = {"polymorphic_identity": "van"}  # noqa: RUF012
-    load: Mapped[int | None]
-
-
-class Bike(Vehicle):
-    __mapper_args__ = {"polymorphic_identity": "bike"}  # noqa: RUF012
-    gears: Mapped[int | None]
 
 
 class Document(Base):
@@ -242,76 +217,6 @@ def test_options_of_parents_hold_for_their_own_columns(
             _ = old.seen
 
 
-def test_rows_of_one_table_come_as_their_own_classes(engine: Engine) -> None:
-    with created(engine, Base.metadata) as session:
-        session.add_all([Car(id=1, doors=3), Van(id=2, load=9), Bike(id=3, gears=4)])
-        session.commit()
-        cls = history_class(Vehicle)
-
-        found = session.scalars(select(cls).order_by(cls.id)).all()
-
-        assert [type(one).__name__ for one in found] == [
-            *("CarHistory", "VanHistory", "BikeHistory"),
-        ]
-        assert issubclass(history_class(Van), history_class(Car))
-
-
-def test_versions_of_subclasses_can_be_pickled(engine: Engine) -> None:
-    with created(engine, Base.metadata) as session:
-        car = saved(session, Car(id=1, doors=3), doors=4)
-        versions = car.versions()
-
-        copies = pickle.loads(pickle.dumps(versions))
-
-        assert [(type(one), one.doors) for one in copies] == [
-            (history_class(Car), 3),
-        ]
-
-
-def test_rows_of_one_table_come_complete_in_one_statement(engine: Engine) -> None:
-    with created(engine, Base.metadata) as session:
-        session.add_all([Car(id=1, doors=3), Van(id=2, load=9), Bike(id=3, gears=4)])
-        session.commit()
-        cls = history_class(Vehicle)
-        with statements(engine) as sent:
-            one, two, three = session.scalars(select(cls).order_by(cls.id)).all()
-            found = (one.doors, two.load, three.gears)
-
-        assert (found, len(sent)) == ((3, 9, 4), 1)
-
-
-def test_selecting_a_subclass_gives_its_rows_only(engine: Engine) -> None:
-    with created(engine, Base.metadata) as session:
-        session.add_all([Car(id=1), Van(id=2), Bike(id=3)])
-        session.commit()
-        cls = history_class(Car)
-
-        found = session.scalars(select(cls.id).order_by(cls.id)).all()
-
-        assert found == [1, 2]
-
-
-def test_a_row_that_changed_its_class_keeps_all_its_versions(engine: Engine) -> None:
-    with created(engine, Base.metadata) as session:
-        saved(session, Car(id=1, doors=3), doors=4)
-        session.execute(text("update vehicle set kind = 'bike', gears = 7"))
-        session.commit()
-        session.expunge_all()
-        bike = session.get_one(Bike, 1)
-        first, second = bike.versions()
-
-        assert [type(v).__name__ for v in (first, second)] == ["CarHistory"] * 2
-        assert (first.doors, second.doors) == (3, 4)
-        assert list(bike.changes())[-1].values == {
-            "kind": ("car", "bike"),
-            "doors": (4, None),
-            "gears": (None, 7),
-        }
-        assert bike.diff(first) == {"kind": ("car", "bike"), "gears": (None, 7)}
-        assert bike.version_at(second.valid_from) == second
-        assert bike.blame()["gears"].version == 2
-
-
 def test_history_name_of_a_parent_is_not_its_childrens(engine: Engine) -> None:
     with created(engine, Base.metadata) as session:
         saved(session, Car(id=1, doors=3), doors=4)
@@ -321,32 +226,6 @@ def test_history_name_of_a_parent_is_not_its_childrens(engine: Engine) -> None:
 
         assert "vehicle_log" in names
         assert "engine_history" in names
-
-
-@pytest.mark.parametrize(
-    ("model", "name"), [(Stray, "StrayHistory"), (Fish, "FishHistory")]
-)
-def test_classes_of_one_table_beside_classes_of_their_own(
-    engine: Engine, model: Any, name: str
-) -> None:
-    with created(engine, Base.metadata) as session:
-        one = saved(session, model(name="a"), name="b")
-        [old] = one.versions()
-
-        assert (type(old).__name__, old.name) == (name, "a")
-
-
-def test_rows_of_subclasses_with_tables_come_as_the_class_of_the_table(
-    engine: Engine, puppy: Puppy
-) -> None:
-    with created(engine, Base.metadata) as session:
-        saved(session, puppy)
-        saved(session, Fish(name="Wanda", water="salt"))
-        cls = history_class(Animal)
-
-        found = session.scalars(select(cls).order_by(cls.id)).all()
-
-        assert [type(one).__name__ for one in found] == ["AnimalHistory", "FishHistory"]
 
 
 def test_only_the_child_may_be_versioned(engine: Engine) -> None:
