@@ -211,39 +211,30 @@ comment on function chrononaut._refuse_locked(integer, jsonb) is
     'Raises VH010 for a locked record: who locked it, when and why.';
 
 
-create or replace function chrononaut._check_lock(versioning_id integer, key jsonb)
+create or replace function chrononaut._probe_lock(versioning_id integer, key jsonb)
     returns void
     language plpgsql
-    set search_path = pg_catalog, pg_temp
 as $$
+-- Only called by definer functions, in whose name and on whose pinned path it runs.
 #variable_conflict use_variable
 declare
     v_place tid;
-    v_locked boolean;
 begin
-    if current_setting('transaction_isolation') like 'read %' then
-        -- The row lock is held by now, and this query sees what was committed before it.
-        v_locked := exists (
-            select from chrononaut.record_lock l
-            where l.versioning_id = versioning_id and l.key = key);
-    else
-        -- Only a unique index shows what was committed after this transaction's snapshot:
-        -- a lock that is visible makes this do nothing, any other fails with 40001. Nothing
-        -- is read, so that SERIALIZABLE transactions do not depend on each other.
-        insert into chrononaut.record_lock (versioning_id, key, db_user)
-        values (versioning_id, key, '')
-        on conflict do nothing
-        returning record_lock.ctid into v_place;
-        delete from chrononaut.record_lock l where l.ctid = v_place;
-        v_locked := v_place is null;
-    end if;
-    if v_locked then
+    -- Only a unique index shows what was committed after this transaction's snapshot: a lock
+    -- that is visible makes this do nothing, any other fails with 40001. Nothing is read, so
+    -- that SERIALIZABLE transactions do not depend on each other.
+    insert into chrononaut.record_lock (versioning_id, key, db_user)
+    values (versioning_id, key, '')
+    on conflict do nothing
+    returning record_lock.ctid into v_place;
+    if v_place is null then
         perform chrononaut._refuse_locked(versioning_id, key);
     end if;
+    delete from chrononaut.record_lock l where l.ctid = v_place;
 end;
 $$;
 
-comment on function chrononaut._check_lock(integer, jsonb) is
+comment on function chrononaut._probe_lock(integer, jsonb) is
     'Raises VH010 if a record is locked, 40001 if it was since the transaction''s snapshot.';
 
 
@@ -351,7 +342,14 @@ begin
             return null;
         end if;
     end if;
-    perform chrononaut._check_lock(%2$s, v_key);
+    if current_setting('transaction_isolation') not like 'read %%' then
+        perform chrononaut._probe_lock(%2$s, v_key);
+    elsif exists (
+        select from chrononaut.record_lock l
+        where l.versioning_id = %2$s and l.key = v_key) then
+        -- The row lock is held by now, and this query saw all that was committed before it.
+        perform chrononaut._refuse_locked(%2$s, v_key);
+    end if;
     if tg_op = 'DELETE' then
         return old;
     end if;
