@@ -59,6 +59,8 @@ class Moment:
         if at is not None and at.tzinfo is None:
             at = at.replace(tzinfo=UTC)
         number = getattr(transaction, "id", transaction)
+        if mark is not None and not isinstance(mark, str):
+            raise TypeError(f"mark is a str, not a {type(mark).__name__}")
         if number is not None and not isinstance(number, int):
             raise TypeError(f"transaction is its id, not a {type(number).__name__}")
         return cls(at, number, mark, before, strict)
