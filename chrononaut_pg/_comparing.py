@@ -1,7 +1,8 @@
 """How two states of a row compare, attribute by attribute."""
 
+import functools
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import inspect as sa_inspect
@@ -26,10 +27,12 @@ def attributes(cls: type[Any]) -> tuple[str, ...]:
 
 def differing(names: Iterable[str], old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
     """Return {attribute: (old value, new value)} for those that are not the same."""
+    kinds = _kinds(type(old if _is_history(old) else new))
+    before, after = _reader(old), _reader(new)
     found: dict[str, tuple[Any, Any]] = {}
     for name in names:
-        values = (_value(old, name), _value(new, name))
-        if not same(*values, _kind(old, new, name)):
+        values = (before(name), after(name))
+        if not same(*values, kinds.get(name)):
             found[name] = values
     return found
 
@@ -44,20 +47,26 @@ def same(old: Any, new: Any, kind: Any) -> bool:
     return bool(compare(old, new)) or bool(old != old and new != new)
 
 
-def _value(version: Any, name: str) -> Any:
-    """Return a value of a version; rows of another class may not have it."""
+def _reader(version: Any) -> Callable[[str], Any]:
+    """Return what gives a version's values; rows of another class may lack some."""
     if version is None:
-        return None
-    if _is_history(version) and name not in attributes(type(version)):
-        return None
-    return getattr(version, name)
+        return lambda name: None
+    if not _is_history(version):
+        return functools.partial(getattr, version)
+    known = attributes(type(version))
+    return lambda name: getattr(version, name) if name in known else None
 
 
-def _kind(old: Any, new: Any, name: str) -> Any:
-    version = old if _is_history(old) else new
-    if version is None or name not in attributes(type(version)):
-        return None
-    return sa_inspect(type(version)).column_attrs[name].columns[0].type
+def _kinds(cls: type[Any]) -> dict[str, Any]:
+    """Return the column types of a history class by attribute; none of others."""
+    if not hasattr(cls, "__chrononaut_meta_names__"):
+        return {}
+    if "__chrononaut_kinds__" not in vars(cls):
+        loaded = sa_inspect(cls).column_attrs
+        kinds = {name: loaded[name].columns[0].type for name in attributes(cls)}
+        type.__setattr__(cls, "__chrononaut_kinds__", kinds)
+    cached: dict[str, Any] = cls.__chrononaut_kinds__
+    return cached
 
 
 def _is_history(version: Any) -> bool:
