@@ -18,6 +18,50 @@ comment on function chrononaut._past_schema(name) is
     'The schema in which the past of a schema''s tables is read.';
 
 
+create or replace function chrononaut._has_past_schema(schema_name name)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Whoever may create schemas could else put tables of his own before everybody's.
+    select exists (
+        select from pg_namespace n
+        where n.nspname = chrononaut._past_schema(schema_name)
+            and pg_get_userbyid(n.nspowner) = chrononaut._owner())
+$$;
+
+comment on function chrononaut._has_past_schema(name) is
+    'Whether a schema''s past can be read, in a schema of the core''s owner.';
+
+
+create or replace function chrononaut._make_past_schema(schema_name name)
+    returns boolean
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_schema name := chrononaut._past_schema(schema_name);
+begin
+    if chrononaut._has_past_schema(schema_name) then
+        return true;
+    elsif to_regnamespace(quote_ident(v_schema)) is not null
+        or not has_database_privilege(chrononaut._owner(), current_database(), 'create') then
+        return false;
+    end if;
+    execute format('create schema %I', v_schema);
+    execute format('comment on schema %I is %L', v_schema,
+        format('The tables of %I as they were; see chrononaut.open_past().', schema_name));
+    execute format('grant usage on schema %I to public', v_schema);
+    return true;
+end;
+$$;
+
+comment on function chrononaut._make_past_schema(name) is
+    'Makes the schema for a schema''s past, where the owner may; whether there is one.';
+
+
 create or replace function chrononaut._past_function(v chrononaut.versioning)
     returns text
     language sql
@@ -76,14 +120,8 @@ declare
     v_schema name := chrononaut._past_schema(v.schema_name);
     v_function text := chrononaut._past_function(v);
 begin
-    if to_regnamespace(quote_ident(v_schema)) is null then
-        if not has_database_privilege(current_database(), 'create') then
-            return;
-        end if;
-        execute format('create schema %I', v_schema);
-        execute format('comment on schema %I is %L', v_schema,
-            format('The tables of %I as they were; see chrononaut.open_past().', v.schema_name));
-        execute format('grant usage on schema %I to public', v_schema);
+    if not chrononaut._make_past_schema(v.schema_name) then
+        return;
     end if;
     execute format('create or replace function %s() returns table (%s) language sql stable as %L',
         v_function,
@@ -120,6 +158,7 @@ begin
         return;
     end if;
     perform chrononaut._drop_past_views(v);
+    perform chrononaut._drop_past_view(to_regclass(v_view));
     execute format('create view %s %s as select p.* from %s() p', v_view,
         case when current_setting('server_version_num')::integer >= 150000
             then 'with (security_invoker = true)' else '' end,
@@ -154,7 +193,10 @@ as $$
                 and p.prosrc = chrononaut._past_query(v, chrononaut._asked_moment()))
         union all
         select 'the view of its past is not the generated one'
-        where has_database_privilege(chrononaut._owner(), current_database(), 'create')
+        where (chrononaut._has_past_schema(v.schema_name)
+                or has_database_privilege(chrononaut._owner(), current_database(), 'create')
+                    and to_regnamespace(
+                        quote_ident(chrononaut._past_schema(v.schema_name))) is null)
             and not exists (
                 select from pg_proc p
                 where p.oid = to_regproc(chrononaut._past_function(v))
@@ -171,6 +213,34 @@ comment on function chrononaut._reader_problems(chrononaut.versioning) is
     'Whether what reads history is there, and is what would be generated now.';
 
 
+create or replace function chrononaut._drop_past_view(view regclass)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_name name := (select c.relname from pg_class c where c.oid = view);
+    v_aside name := chrononaut._clip(v_name::text, '_was_' || view::oid);
+begin
+    if view is null then
+        return;
+    end if;
+    execute format('drop view %s', view);
+exception when dependent_objects_still_exist then
+    -- DDL must not fail for a view of the application's: it keeps what it stands on.
+    if v_name not like '%\_was\_' || view::oid then
+        execute format('alter view %s rename to %I', view, v_aside);
+        raise warning 'other objects stand on the past of % as its columns were', v_name
+            using hint = format('Make them anew: they read %s now, which may fail.', view);
+    end if;
+end;
+$$;
+
+comment on function chrononaut._drop_past_view(regclass) is
+    'Drops a view of the past; sets it aside if the application''s objects stand on it.';
+
+
 create or replace function chrononaut._drop_past_views(v chrononaut.versioning)
     returns void
     language plpgsql
@@ -178,10 +248,10 @@ create or replace function chrononaut._drop_past_views(v chrononaut.versioning)
 as $$
 #variable_conflict use_variable
 declare
-    v_view text;
+    v_view oid;
 begin
     for v_view in
-        select distinct format('%I.%I', n.nspname, c.relname)
+        select distinct c.oid
         from pg_proc p
         join pg_depend d on d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid
         join pg_rewrite w on w.oid = d.objid and d.classid = 'pg_rewrite'::regclass
@@ -191,13 +261,13 @@ begin
             and p.proname like format('\_past\_%s\_%%', v.id)
             and n.nspname like 'chrononaut\_past\_%'
     loop
-        execute 'drop view ' || v_view;
+        perform chrononaut._drop_past_view(v_view);
     end loop;
 end;
 $$;
 
 comment on function chrononaut._drop_past_views(chrononaut.versioning) is
-    'Drops the view of a table''s past, under whatever name it stands.';
+    'Drops the views of a table''s past, under whatever names they stand.';
 
 
 create or replace function chrononaut._drop_past_functions(
@@ -217,6 +287,9 @@ begin
         where p.pronamespace = 'chrononaut'::regnamespace
             and p.proname like format('\_past\_%s\_%%', v.id)
             and format('chrononaut.%s', p.proname) is distinct from present
+            and not exists (
+                select from pg_depend d
+                where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid)
     loop
         execute format('drop function %s()', v_function);
     end loop;
@@ -328,16 +401,62 @@ comment on function chrononaut._live_only() is
     'Tables and views that have no past.';
 
 
-create or replace function chrononaut._past_path(schemas name[])
-    returns text
-    language sql
+create or replace function chrononaut._check_past(schemas name[])
+    returns void
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select coalesce(string_agg(quote_ident(chrononaut._past_schema(s.name)), ', '
-        order by s.position), '')
-    from unnest(schemas) with ordinality s(name, position)
-    where to_regnamespace(quote_ident(chrononaut._past_schema(s.name))) is not null
+#variable_conflict use_variable
+declare
+    v_gap record;
+begin
+    -- What has no view would be read live, without a word.
+    select t.relation, n.nspname, chrononaut._has_past_schema(n.nspname) as has_schema,
+        chrononaut._past_schema(n.nspname) as past_schema
+    into v_gap
+    from chrononaut.versioned_tables t
+    join pg_class c on c.oid = t.relation
+    join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = any (schemas) and not (
+        chrononaut._has_past_schema(n.nspname)
+        and to_regclass(format('%I.%I', chrononaut._past_schema(n.nspname), c.relname))
+            is not null)
+    limit 1;
+    if found then
+        perform chrononaut._refuse(v_gap.relation,
+            format('the past of %s cannot be read: schema %I has no view of it',
+                v_gap.relation, v_gap.past_schema),
+            format('Run: %sselect chrononaut.sync_versioning(%L);', case
+                when v_gap.has_schema then ''
+                when to_regnamespace(quote_ident(v_gap.past_schema)) is not null
+                    then format('alter schema %I owner to %I; ',
+                        v_gap.past_schema, chrononaut._owner())
+                else format('grant create on database %I to %I; ',
+                    current_database(), chrononaut._owner()) end, v_gap.relation),
+            case when v_gap.has_schema then 'VH005' else 'VH006' end);
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_past(name[]) is
+    'Raises unless the past of every versioned table of these schemas can be read.';
+
+
+create or replace function chrononaut._past_path(schemas name[])
+    returns text
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform chrononaut._check_past(schemas);
+    return (
+        select coalesce(string_agg(quote_ident(chrononaut._past_schema(s.name)), ', '
+            order by s.position), '')
+        from unnest(schemas) with ordinality s(name, position)
+        where chrononaut._has_past_schema(s.name));
+end;
 $$;
 
 comment on function chrononaut._past_path(name[]) is
@@ -346,18 +465,23 @@ comment on function chrononaut._past_path(name[]) is
 
 create or replace function chrononaut._path_past_first(schemas name[], live text)
     returns text
-    language sql
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_variable
+begin
+    perform chrononaut._check_past(schemas);
     -- Schema by schema: what one that comes first leaves in the present stays in front.
-    select concat_ws(', ',
-        string_agg(concat_ws(', ',
-            case when to_regnamespace(quote_ident(chrononaut._past_schema(s.name))) is not null
-                then quote_ident(chrononaut._past_schema(s.name)) end,
-            quote_ident(s.name)), ', ' order by s.position),
-        nullif(live, ''))
-    from unnest(schemas) with ordinality s(name, position)
+    return (
+        select concat_ws(', ',
+            string_agg(concat_ws(', ',
+                case when chrononaut._has_past_schema(s.name)
+                    then quote_ident(chrononaut._past_schema(s.name)) end,
+                quote_ident(s.name)), ', ' order by s.position),
+            nullif(live, ''))
+        from unnest(schemas) with ordinality s(name, position));
+end;
 $$;
 
 comment on function chrononaut._path_past_first(name[], text) is
