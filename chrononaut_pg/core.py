@@ -5,28 +5,22 @@ functions of the same name. It runs in the caller's transaction if there is one,
 one of its own, which it commits. Errors of the core come as ChrononautException.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-import psycopg
 import psycopg.sql
-from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
-from sqlalchemy import Connection as SQLAlchemyConnection
 from sqlalchemy.dialects import postgresql
 
-from chrononaut_pg._resources import SqlFile, install_files, package_core_version
-from chrononaut_pg.exceptions import (
-    CoreMissingError,
-    CoreNewerError,
-    CoreOlderError,
-    translate_errors,
+from chrononaut_pg._cursors import (
+    Connection,
+    Cursor,
+    core_cursor,
+    installed_version,
+    open_cursor,
 )
+from chrononaut_pg._resources import SqlFile, install_files, package_core_version
 from chrononaut_pg.options import COLUMN_OPTIONS, VersioningOptions
-
-Connection = psycopg.Connection[Any] | SQLAlchemyConnection
 
 _CASTS = {
     "target": "::regclass",
@@ -85,8 +79,8 @@ def install(connection: Connection, auto_sync: bool = False) -> int:
     *auto_sync* creates the event triggers that keep history in line after DDL; only a
     superuser may. Raises CoreNewerError if the database is ahead of this package.
     """
-    with _cursor(connection) as cursor:
-        for statement in _install_statements(_installed_version(cursor), auto_sync):
+    with open_cursor(connection) as cursor:
+        for statement in _install_statements(installed_version(cursor), auto_sync):
             cursor.execute(statement)
     return package_core_version()
 
@@ -113,8 +107,8 @@ def status(connection: Connection) -> Status:
     Raises CoreNewerError if the database is ahead of this package.
     """
     package = package_core_version()
-    with _cursor(connection) as cursor:
-        installed = _installed_version(cursor)
+    with open_cursor(connection) as cursor:
+        installed = installed_version(cursor)
         if installed != package:
             return Status(package, installed)
         return Status(
@@ -164,7 +158,7 @@ def sync_versioning(connection: Connection, target: str) -> str:
 
 def check_versioning(connection: Connection) -> tuple[Problem, ...]:
     """Return what is wrong with versioned tables; empty when all is well."""
-    with _core_cursor(connection) as cursor:
+    with core_cursor(connection) as cursor:
         return _check_versioning(cursor)
 
 
@@ -183,7 +177,7 @@ def recorded_tables(connection: Connection) -> dict[tuple[str, str], bool]:
 
     The value says whether their trigger knows of generated columns.
     """
-    with _core_cursor(connection) as cursor:
+    with core_cursor(connection) as cursor:
         cursor.execute(
             "select n.nspname, c.relname, t.tgnargs > 0 from pg_trigger t"
             " join pg_class c on c.oid = t.tgrelid"
@@ -195,7 +189,7 @@ def recorded_tables(connection: Connection) -> dict[tuple[str, str], bool]:
 
 def versioned_tables(connection: Connection) -> tuple[VersionedTable, ...]:
     """Return the versioned tables, by schema and name."""
-    with _core_cursor(connection) as cursor:
+    with core_cursor(connection) as cursor:
         return _versioned_tables(cursor)
 
 
@@ -250,31 +244,23 @@ def is_current(connection: Connection) -> bool:
 
     Raises CoreNewerError if it has a newer one.
     """
-    with _cursor(connection) as cursor:
-        return _installed_version(cursor) == package_core_version()
+    with open_cursor(connection) as cursor:
+        return installed_version(cursor) == package_core_version()
 
 
 def versioned_oids(connection: Connection) -> frozenset[int]:
     """Return the oids of the tables that are versioned."""
-    with _core_cursor(connection) as cursor:
+    with core_cursor(connection) as cursor:
         cursor.execute("select relation::oid from chrononaut.versioned_tables")
         return frozenset(int(row[0]) for row in cursor.fetchall())
 
 
 def table_oid(connection: Connection, target: str) -> int | None:
     """Return the oid of a table by its name as SQL writes it, None if there is none."""
-    with _cursor(connection) as cursor:
+    with open_cursor(connection) as cursor:
         cursor.execute("select to_regclass(%s)::oid", (target,))
         found = cursor.fetchall()[0][0]
         return None if found is None else int(found)
-
-
-class _Cursor(Protocol):
-    """What is used of a DBAPI cursor."""
-
-    def execute(self, statement: Any, parameters: Any = ..., /) -> Any: ...
-
-    def fetchall(self) -> Sequence[Any]: ...
 
 
 def _install_statements(installed: int | None, auto_sync: bool) -> list[str]:
@@ -305,14 +291,14 @@ def _call(
     """Call a function of the core on *target* with named arguments."""
     values = {"target": target, **named}
     arguments = ", ".join(f"{name} => %s{_CASTS.get(name, '')}" for name in values)
-    with _core_cursor(connection) as cursor:
+    with core_cursor(connection) as cursor:
         cursor.execute(
             f"select chrononaut.{function}({arguments})", (*values.values(),)
         )
         return cursor.fetchall()[0][0]
 
 
-def _versioned_tables(cursor: _Cursor) -> tuple[VersionedTable, ...]:
+def _versioned_tables(cursor: Cursor) -> tuple[VersionedTable, ...]:
     cursor.execute(
         "select n.nspname, c.relname, v.history_table::text, v.versions_view::text,"
         " v.history_bytes, v.history_rows, v.drifted, v.hidden::text[],"
@@ -352,75 +338,6 @@ def _versioned_tables(cursor: _Cursor) -> tuple[VersionedTable, ...]:
     )
 
 
-def _check_versioning(cursor: _Cursor) -> tuple[Problem, ...]:
+def _check_versioning(cursor: Cursor) -> tuple[Problem, ...]:
     cursor.execute("select relation, problem, fix from chrononaut.check_versioning()")
     return tuple(Problem(*row) for row in cursor.fetchall())
-
-
-def _installed_version(cursor: _Cursor) -> int | None:
-    """Return the database's core version. Raises CoreNewerError if it is ahead."""
-    cursor.execute("select to_regprocedure('chrononaut.core_version()') is not null")
-    if not cursor.fetchall()[0][0]:
-        return None
-    cursor.execute("select chrononaut.core_version()")
-    installed = int(cursor.fetchall()[0][0])
-    if installed > package_core_version():
-        raise CoreNewerError(installed, package_core_version())
-    return installed
-
-
-@contextmanager
-def _core_cursor(connection: Connection) -> Iterator[_Cursor]:
-    """Yield a cursor on a database with the right core, or raise CoreVersionError."""
-    package = package_core_version()
-    with _cursor(connection) as cursor:
-        installed = _installed_version(cursor)
-        if installed is None:
-            raise CoreMissingError(package)
-        if installed < package:
-            raise CoreOlderError(installed, package)
-        yield cursor
-
-
-@contextmanager
-def _cursor(connection: Connection) -> Iterator[_Cursor]:
-    """Yield a DBAPI cursor inside a transaction: SQL text reaches it untouched."""
-    if isinstance(connection, psycopg.Connection):
-        idle = connection.info.transaction_status == TransactionStatus.IDLE
-        with (
-            translate_errors(),
-            connection.transaction() if idle else nullcontext(),
-            connection.cursor(row_factory=tuple_row) as own_cursor,
-        ):
-            yield own_cursor
-    elif isinstance(connection, SQLAlchemyConnection):
-        began = nullcontext() if connection.in_transaction() else connection.begin()
-        with (
-            translate_errors(),
-            began,
-            closing(connection.connection.cursor()) as cursor,
-            _explicit_transaction(connection, cursor),
-        ):
-            yield cursor
-    else:
-        raise TypeError(
-            "expected a connection of psycopg or SQLAlchemy, "
-            f"not {type(connection).__name__}; with a Session use session.connection()"
-        )
-
-
-@contextmanager
-def _explicit_transaction(
-    connection: SQLAlchemyConnection, cursor: _Cursor
-) -> Iterator[None]:
-    """Begin and end a transaction where an autocommit connection would not."""
-    if not getattr(connection.connection.dbapi_connection, "autocommit", False):
-        yield
-        return
-    cursor.execute("begin")
-    try:
-        yield
-    except BaseException:
-        cursor.execute("rollback")
-        raise
-    cursor.execute("commit")

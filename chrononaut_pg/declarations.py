@@ -6,7 +6,7 @@ emission ask here. Nothing is read from a database.
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,6 +17,11 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BinaryExpression
 
 from chrononaut_pg import _row_version, _spellings
+from chrononaut_pg._declared_columns import (
+    known_column,
+    named_columns,
+    recording_columns,
+)
 from chrononaut_pg.exceptions import (
     DeclarationError,
     NotVersionedError,
@@ -109,14 +114,14 @@ def declare(model: type[Any], mapper: Mapper[Any]) -> Declaration:
             f"{model.__name__} is mapped to a {type(mapper.local_table).__name__}",
             hint="Only models of a table can be Versioned.",
         )
-    recording = frozenset(_recording_columns(model, mapper))
+    recording = frozenset(recording_columns(model, mapper))
     found = _row_version.column_of(model, mapper)
     version = frozenset(() if found is None else (found,))
     _DECLARED[model] = Declaration(
         model,
         mapper,
-        frozenset(_named_columns(model, mapper, "hidden")) - recording,
-        frozenset(_named_columns(model, mapper, "untracked")) | recording | version,
+        frozenset(named_columns(model, mapper, "hidden")) - recording,
+        frozenset(named_columns(model, mapper, "untracked")) | recording | version,
         recording,
     )
     _LATEST[0] = next(_SERIAL)
@@ -193,7 +198,7 @@ def key_columns(one: Declaration, table: Table) -> tuple[Column[Any], ...]:
     """
     owner = next((found for found in one.lineage if found.table is table), one)
     if named := _spellings.own(owner.model, "key"):
-        return tuple(_known_column(owner.model, owner.mapper, n, "key") for n in named)
+        return tuple(known_column(owner.model, owner.mapper, n, "key") for n in named)
     own = tuple(table.primary_key.columns)
     if len(own) < 2 or owner.parent is None or owner.parent.table is table:
         return own
@@ -222,7 +227,7 @@ def table_name(table: Table, schemas: Mapping[Any, Any] | None = None) -> str:
 
 def _options(table: Table, models: list[Declaration]) -> VersioningOptions:
     owner = models[0]
-    indexes = _names(_named_columns(owner.model, owner.mapper, "indices"), table)
+    indexes = _names(named_columns(owner.model, owner.mapper, "indices"), table)
     if _spellings.own(owner.model, "disable_indices"):
         indexes = []
     scalars = {
@@ -303,68 +308,6 @@ def _history_table(owner: Declaration) -> str | None:
     schema = _spellings.own(owner.model, "history_schema")
     quoted = _preparer().quote(name)
     return f"{_preparer().quote(schema)}.{quoted}" if schema else str(quoted)
-
-
-def _named_columns(
-    model: type[Any], mapper: Mapper[Any], option: str
-) -> Iterator[Column[Any]]:
-    """Yield the columns that an option of the model or of its bases names."""
-    for base in model.__mro__:
-        for name in _column_names(model, base, option):
-            if base is model:
-                yield _known_column(model, mapper, name, option)
-            elif (column := _column(mapper, name)) is not None:
-                yield column
-
-
-def _known_column(
-    model: type[Any], mapper: Mapper[Any], name: Any, option: str
-) -> Column[Any]:
-    column = _column(mapper, name)
-    if column is None:
-        spelling = _spellings.spelling(model, option) or _spellings.SPELLINGS[0].format(
-            option
-        )
-        raise UnknownColumnError(
-            f"{model.__name__} has no column {name!r}, named in {spelling}",
-            table=mapper.local_table.description,
-            column=str(name),
-            hint="Check the spelling: give the names of columns or attributes.",
-        )
-    return column
-
-
-def _recording_columns(model: type[Any], mapper: Mapper[Any]) -> Iterator[Column[Any]]:
-    for name in getattr(model, "__chrononaut_recording__", ()):
-        if (column := _column(mapper, name)) is not None:
-            yield column
-
-
-def _column_names(model: type[Any], base: type[Any], option: str) -> tuple[Any, ...]:
-    if _spellings.spelling(base, option) is None:
-        return ()
-    value = _spellings.value_of(model, base, option)
-    if isinstance(value, str):
-        spelling = _spellings.spelling(base, option)
-        raise DeclarationError(
-            f"{base.__name__}.{spelling} is the string {value!r}",
-            hint=f"Make it a list: {spelling} = [{value!r}].",
-        )
-    return tuple(value or ())
-
-
-def _column(mapper: Mapper[Any], name: Any) -> Column[Any] | None:
-    """Return the column of that attribute or column name, the nearest table's first."""
-    if isinstance(name, Column):
-        return name
-    found = mapper.columns.get(name)
-    if isinstance(found, Column):
-        return found
-    for one in (mapper.local_table, *mapper.tables):
-        if name in one.columns:
-            column: Column[Any] = one.columns[name]
-            return column
-    return None
 
 
 @functools.cache

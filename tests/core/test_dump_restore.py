@@ -155,10 +155,15 @@ def test_table_that_was_not_restored_leaves_its_history_and_nothing_else(
         run(db, "insert into child values (1, 'x')")
         run(db, "alter table child drop constraint child_id_fkey")
     dump = tmp_path / "dump"
-    command = [clients / "pg_dump", "-T", "item", "-f", dump, source.url("postgres")]
-    subprocess.run(command, check=True)
-    restore = [clients / "psql", "-Xq", "-f", dump, "-d", target.url("postgres")]
-    subprocess.run(restore, check=True, capture_output=True)
+    subprocess.run(
+        [clients / "pg_dump", "-T", "item", "-f", dump, source.url("postgres")],
+        check=True,
+    )
+    subprocess.run(
+        [clients / "psql", "-Xq", "-f", dump, "-d", target.url("postgres")],
+        check=True,
+        capture_output=True,
+    )
 
     with psycopg.connect(target.url("postgres"), autocommit=True) as db:
         run(db, "select chrononaut.sync_versioning('new_name')")
