@@ -397,10 +397,16 @@ create or replace function chrononaut._row_reorder(v chrononaut.versioning)
     set search_path = pg_catalog, pg_temp
 as $$
     -- A nested statement may have ended this version before its own beginning was recorded.
+    -- A BEFORE trigger of the application leaves an xmax as well: then there is none before.
     select format($body$
     if new.xmax <> '0'::xid then
         v_own := currval('chrononaut.change_id'::regclass);
-        select t.id into v_transaction from chrononaut.transaction t where t.ctid = v_row;
+        select t.id into v_transaction
+        from chrononaut.transaction t
+        where t.ctid = v_row and exists (
+            select from %1$s h where %2$s and h.%3$I = t.id and h.%4$I < v_own);
+    end if;
+    if v_transaction is not null then
         for v_moved in
             select h.%4$I from %1$s h
             where %2$s and h.%3$I = v_transaction and h.%4$I < v_own
