@@ -59,7 +59,7 @@ def _array(value: Any, kind: Any) -> Any:
 def _scalar(value: Any, kind: TypeEngine[Any]) -> Any:
     from sqlalchemy.dialects import postgresql as pg
 
-    if isinstance(kind, types.Enum | pg.HSTORE):
+    if isinstance(kind, types.Enum):
         process = cast(Any, kind).result_processor(_dialect(), None)
         return process(value) if process else value
     if isinstance(kind, types.LargeBinary):

@@ -109,7 +109,10 @@ class History(ReadOnly):
         history. Never hidden attributes. One statement at most.
         """
         begun = meta(self, "created_operation")
-        return changeset_from(self, None if begun == "I" else self.previous)
+        if begun == "I":
+            return changeset_from(self, None)
+        # The model may have an attribute `previous` of its own.
+        return changeset_from(self, _neighbour(self, select_previous(self)))
 
     def revert(self, relations: Iterable[Any] = (), session: Any = None) -> Any:
         """Put the object back to this version, as `chrononaut_pg.revert` does::
