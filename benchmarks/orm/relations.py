@@ -1,0 +1,201 @@
+"""Relations of versions, in one tool's turn: `relations.py TOOL URL OBJECTS ROUNDS`.
+
+Users with articles, each with ten versions: reads the articles of a version, the version
+at a time, and reverts a user along with them. Prints seconds as JSON. Written for
+SQLAlchemy 2.0 and later, so that SQLAlchemy-Continuum runs it, too.
+"""
+
+import json
+import sys
+import time
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+CHANGES = 10
+
+ARTICLES = 3
+
+
+def models(base, mixin, extra):
+    """Return the two models, of a base, with what makes them versioned."""
+    user = type(
+        "User",
+        (*mixin, base),
+        {
+            "__tablename__": "related_user",
+            **extra,
+            "id": sa.Column(sa.Integer, primary_key=True),
+            "name": sa.Column(sa.Text),
+            "number": sa.Column(sa.Integer),
+            "articles": orm.relationship(
+                "Article", back_populates="user", order_by="Article.id"
+            ),
+        },
+    )
+    article = type(
+        "Article",
+        (*mixin, base),
+        {
+            "__tablename__": "related_article",
+            **extra,
+            "id": sa.Column(sa.Integer, primary_key=True),
+            "title": sa.Column(sa.Text),
+            "number": sa.Column(sa.Integer),
+            "user_id": sa.Column(
+                sa.Integer, sa.ForeignKey("related_user.id"), index=True
+            ),
+            "user": orm.relationship("User", back_populates="articles"),
+        },
+    )
+    return user, article
+
+
+class Ours:
+    """chrononaut_pg."""
+
+    def __init__(self, url):
+        import chrononaut_pg
+
+        base = orm.declarative_base()
+        self.user, self.article = models(base, (chrononaut_pg.Versioned,), {})
+        self.engine = sa.create_engine(url)
+        chrononaut_pg.listen(self.engine)
+        base.metadata.drop_all(self.engine)
+        base.metadata.create_all(self.engine)
+
+    def versions(self, one):
+        return one.versions()
+
+    def moment(self, version):
+        return version.changed
+
+    def version_at(self, one, session, at):
+        return one.version_at(at)
+
+    def settle(self, connection):
+        connection.execute(sa.text("vacuum analyze"))
+
+
+class Continuum(Ours):
+    """SQLAlchemy-Continuum."""
+
+    def __init__(self, url):
+        import sqlalchemy_continuum
+
+        sqlalchemy_continuum.make_versioned(user_cls=None)
+        base = orm.declarative_base()
+        self.user, self.article = models(base, (), {"__versioned__": {}})
+        orm.configure_mappers()
+        self.engine = sa.create_engine(url)
+        base.metadata.drop_all(self.engine)
+        base.metadata.create_all(self.engine)
+        self.version_class = sqlalchemy_continuum.version_class(self.user)
+
+    def versions(self, one):
+        return list(one.versions)
+
+    def moment(self, version):
+        return version.transaction.issued_at
+
+    def version_at(self, one, session, at):
+        transaction = self.version_class.transaction.property.mapper.class_
+        return (
+            session.query(self.version_class)
+            .join(transaction, transaction.id == self.version_class.transaction_id)
+            .filter(self.version_class.id == one.id, transaction.issued_at <= at)
+            .order_by(transaction.id.desc())
+            .first()
+        )
+
+
+TOOLS = {"chrononaut_pg": Ours, "continuum": Continuum}
+
+
+def fill(tool, objects):
+    """Make the users and their articles, and change all of them nine times."""
+    with orm.Session(tool.engine, expire_on_commit=False) as session:
+        for first in range(0, objects, 1000):
+            users = [
+                tool.user(
+                    id=number + 1,
+                    name=f"user {number}",
+                    number=0,
+                    articles=[
+                        tool.article(id=number * ARTICLES + n + 1, title="a", number=0)
+                        for n in range(ARTICLES)
+                    ],
+                )
+                for number in range(first, min(first + 1000, objects))
+            ]
+            session.add_all(users)
+            session.commit()
+            for change in range(1, CHANGES):
+                for one in users:
+                    one.number = change
+                    for article in one.articles:
+                        article.number = change
+                session.commit()
+            session.expunge_all()
+    with tool.engine.connect().execution_options(
+        isolation_level="AUTOCOMMIT"
+    ) as connection:
+        tool.settle(connection)
+
+
+def timed(found, name, work):
+    began = time.perf_counter()
+    result = work()
+    found.setdefault(name, []).append(time.perf_counter() - began)
+    return result
+
+
+def read(tool, session, key, found):
+    """Read the articles of a version, and the version at a time."""
+    one = session.get(tool.user, key)
+    version = tool.versions(one)[4]
+    at = tool.moment(version)
+    articles = timed(found, "relations", lambda: list(version.articles))
+    assert [article.number for article in articles] == [4] * ARTICLES
+    session.expunge_all()
+    one = session.get(tool.user, key)
+    seen = timed(found, "version_at", lambda: tool.version_at(one, session, at))
+    assert seen.number in (4, 5)
+    session.expunge_all()
+
+
+def revert(tool, session, key, found):
+    """Revert a user and its articles, one of which is deleted; roll back."""
+    one = session.get(tool.user, key)
+    gone = one.articles[0]
+    session.delete(gone)
+    session.flush()
+    session.expire(one)
+    version = tool.versions(one)[4]
+
+    def work():
+        version.revert(relations=["articles"])
+        session.flush()
+
+    timed(found, "revert", work)
+    session.expire_all()
+    assert one.number == 4
+    assert [article.number for article in one.articles] == [4] * ARTICLES
+    session.rollback()
+    session.expunge_all()
+
+
+def main(name, url, objects, rounds):
+    tool = TOOLS[name](url)
+    fill(tool, objects)
+    found = {}
+    with orm.Session(tool.engine) as session:
+        for work in (read, revert):
+            for number in range(rounds + 5):
+                seconds = found if number >= 5 else {}
+                work(tool, session, 1 + number * 37 % objects, seconds)
+    json.dump({"seconds": found}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
