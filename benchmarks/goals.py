@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from benchmarks import bulk, single
+from benchmarks import bulk, single, undo
 from benchmarks.large import LARGE, LITTLE, Reading
 from benchmarks.samples import Samples
 from benchmarks.storage import Footprint
@@ -106,6 +106,21 @@ def judge_reading(reading: Reading, rows: int) -> Iterator[Result]:
     yield Result(work, "", reading.milliseconds, 1.0, unit=" ms")
     yield Result(f"{work}, scans of history", "", reading.scans, 1)
     yield Result(f"{work}, scans not by key", "", reading.scans_without_key, 0)
+
+
+def judge_undo(samples: Samples) -> Iterator[Result]:
+    """Compare the undo of a statement with the statement."""
+    for work in undo.WORKS:
+        for contender in undo.CONTENDERS:
+            key = undo.sample_key(work, contender, True)
+            base_key = undo.sample_key(work, contender)
+            yield Result(
+                f"undo of {work}, {contender.name}",
+                work,
+                samples.ratio(key, base_key),
+                3.0,
+                samples.best_ratio(key, base_key),
+            )
 
 
 def judge_storage(footprint: Footprint) -> Iterator[Result]:

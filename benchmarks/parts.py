@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from benchmarks import bulk, goals, large, single, storage
+from benchmarks import bulk, goals, large, single, storage, undo
 from benchmarks.database import Connection, Database
 from benchmarks.orm import compare, counts
 from benchmarks.report import Report
@@ -97,6 +97,12 @@ def _storage(run: Run) -> None:
                 run.report.results += goals.judge_storage(found)
 
 
+def _undo(run: Run) -> None:
+    samples = undo.measure(run.connection, run.rounds, run.tell)
+    run.report.samples["undo"] = samples
+    run.report.results += goals.judge_undo(samples)
+
+
 def _orm(run: Run) -> None:
     run.tell("orm: chrononaut_pg and its peers, each in an environment of its own")
     with_peers = PEER_ROW in run.contenders
@@ -112,5 +118,6 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "single": _single,
     "storage": _storage,
     "large": _large,
+    "undo": _undo,
     "orm": _orm,
 }

@@ -278,7 +278,7 @@ begin
         chrononaut._meta_name(v.meta, 'operation'),
         chrononaut._history_reference(v), condition)
     into low, high, total, inserts, deletes;
-    if low is not null then
+    if low is not null and v.hidden <> '{}' then
         execute format(
             'select array_agg(distinct c.name) from %1$s h '
                 'cross join jsonb_array_elements_text(h.%2$I -> ''hidden_cols_changed'') c(name) '
@@ -327,6 +327,7 @@ begin
     return v_scope || jsonb_build_object(
         'unknown', coalesce(to_jsonb(v_range.hidden), '[]'),
         'fresh', v_range.inserts = v_range.total,
+        'gone', v_range.deletes = v_range.total,
         'newest', false,
         'pairs', v.granularity = 'row' and v_range.inserts > 0 and v_range.deletes > 0
             and jsonb_array_length(v_scope -> 'columns') > cardinality(v.key));

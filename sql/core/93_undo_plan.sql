@@ -113,6 +113,32 @@ comment on function chrononaut._undo_next(jsonb) is
     'Joins each key''s next change and its live row to s.';
 
 
+create or replace function chrononaut._undo_image(scope jsonb, shown boolean)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Unless it is shown, a deleted row's image is only needed if there is a live row again.
+    select case when (scope ->> 'gone')::boolean and not shown
+        then format(
+            'left join lateral (select x.* from %1$s x where l.%2$I is not null and %3$s '
+                'and x.%4$s = s.image_id) b on true',
+            scope ->> 'history',
+            scope -> 'key' -> 0 ->> 'live',
+            chrononaut._undo_keys(scope, 'x', 'history', 's', 'k'),
+            scope ->> 'change_id')
+        else format('left join %s b on b.%s = s.image_id and %s',
+            chrononaut._undo_hits(scope),
+            scope ->> 'change_id',
+            case when (scope ->> 'fresh')::boolean then 'false' else 's.existed' end)
+        end
+$$;
+
+comment on function chrononaut._undo_image(jsonb, boolean) is
+    'Joins what was there before the first change of each key to s and l.';
+
+
 create or replace function chrononaut._undo_folded(scope jsonb)
     returns text
     language sql
@@ -225,7 +251,7 @@ as $$
             'case when s.existed and l.%3$I is not null then %4$s end as wanted, '
             'case when l.%3$I is not null and (n.%5$s is not null or not s.remains) '
                 'then %6$s end as clash, %7$s as secret %8$s '
-            'from s left join %9$s b on b.%5$s = s.image_id and %11$s %10$s offset 0) p',
+            'from s %9$s %10$s offset 0) p',
         chrononaut._undo_scoped(scope),
         case when details <> '' then ', p.row_key, p.aim, p.found' else '' end,
         scope -> 'key' -> 0 ->> 'live',
@@ -238,9 +264,8 @@ as $$
             scope ->> 'change_id', scope ->> 'history',
             chrononaut._undo_keys(scope, 'z', 'history', 's', 'k'), scope ->> 'change_info') end,
         details,
-        chrononaut._undo_hits(scope),
         chrononaut._undo_next(scope),
-        case when (scope ->> 'fresh')::boolean then 'false' else 's.existed' end)
+        chrononaut._undo_image(scope, details <> ''))
 $$;
 
 comment on function chrononaut._undo_rows(jsonb, text) is
@@ -328,12 +353,21 @@ create or replace function chrononaut._undo_steps(scope jsonb)
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
+    -- Texts rather than arrays: rows are put together by what they have in common, which
+    -- takes no sort. Only pairs need the numbers of changes with the keys besides.
     select format(
-        'select r.operation, count(*), array_agg(r.image_id)::text, array_agg(r.last_id)::text, '
-            'case when min(r.wanted collate "C") <> max(r.wanted collate "C") '
-                'then array_agg(r.wanted)::text end, '
-            'array_agg(distinct r.wanted collate "C")::text[], count(r.conflict) '
-        'from (%s) r where r.operation is not null group by r.operation',
+        'select g.operation, sum(g.rows)::bigint, ''{'' || string_agg(g.ids, '','') || ''}'', '
+            '''{'' || string_agg(g.keys, '','') || ''}'', case when count(*) > 1 then ''{'' || '
+                'rtrim(string_agg(repeat(g.wanted || '','', g.rows::integer), ''''), '','') '
+                '|| ''}'' end, '
+            'array_agg(g.wanted), sum(g.conflicts)::bigint '
+        'from (select r.operation, r.wanted, count(*) as rows, count(r.conflict) as conflicts, '
+            'string_agg((case r.operation when ''delete'' then r.last_id '
+                'else r.image_id end)::text, '','') as ids, %s as keys '
+            'from (%s) r where r.operation is not null group by r.operation, r.wanted) g '
+        'group by g.operation',
+        case when (scope ->> 'pairs')::boolean
+            then 'string_agg(r.last_id::text, '','')' else 'null::text' end,
         chrononaut._undo_rows(scope, ''))
 $$;
 
@@ -348,14 +382,17 @@ create or replace function chrononaut._undo_overtaken(scope jsonb, seen pg_snaps
     set search_path = pg_catalog, pg_temp
 as $$
     -- What a snapshot did not show has an id at or beyond its xmax, or was running then.
+    -- Mostly nobody else was there at all, which is quicker to find out.
     select format(
-        'select exists (select from %1$s x where (x.%2$s >= %3$s or x.%2$s = any (%4$L::bigint[])) '
-            'and x.%2$s <> %5$s and exists (select from %6$s h where %7$s))',
-        scope ->> 'history',
-        scope ->> 'transaction_id',
-        e.epoch + pg_snapshot_xmax(seen)::text::bigint,
-        array(select e.epoch + x::text::bigint from pg_snapshot_xip(seen) x),
-        scope ->> 'own',
+        'select case when exists (%1$s) '
+            'then exists (%1$s and exists (select from %2$s h where %3$s)) end',
+        format('select from %1$s x where (x.%2$s >= %3$s or x.%2$s = any (%4$L::bigint[])) '
+                'and x.%2$s <> %5$s',
+            scope ->> 'history',
+            scope ->> 'transaction_id',
+            e.epoch + pg_snapshot_xmax(seen)::text::bigint,
+            array(select e.epoch + x::text::bigint from pg_snapshot_xip(seen) x),
+            scope ->> 'own'),
         chrononaut._undo_hits(scope),
         chrononaut._undo_keys(scope, 'x', 'history', 'h', 'history'))
     from (select (scope ->> 'own')::bigint >> 40 << 40 as epoch) e

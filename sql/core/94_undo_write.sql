@@ -9,10 +9,11 @@ create or replace function chrononaut._undo_statement(scope jsonb, step jsonb)
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- Parameters: 1 changes with the images, 2 changes with the keys, 3 marked columns.
+    -- Parameters: 1 changes with the images (for a delete, with the keys), 2 those with
+    -- the keys where they are others, 3 marked columns where not all rows have the same.
     select case step ->> 'operation'
         when 'delete' then format(
-            'delete from %1$s l using pg_catalog.unnest($2) p(id), %2$s k '
+            'delete from %1$s l using pg_catalog.unnest($1) p(id), %2$s k '
                 'where k.%3$s operator(pg_catalog.=) p.id and %4$s',
             scope ->> 'live', t.hits, scope ->> 'change_id', t.same_key)
         when 'insert' then format(
@@ -323,7 +324,7 @@ begin
     for v_scope in select s from jsonb_array_elements(scopes) s loop
         perform chrononaut._undo_check(v_scope);
         for v_step in execute format(
-            'select * from (%s) x(operation, rows, images, keys, wanted, patterns, conflicts) '
+            'select * from (%s) x(operation, rows, ids, keys, wanted, patterns, conflicts) '
                 'order by x.conflicts desc', chrononaut._undo_steps(v_scope))
         loop
             if v_step.conflicts > 0 and not force then
@@ -403,7 +404,7 @@ begin
             case when v_child.itself then format('where not exists (select from k o where %s)',
                 chrononaut._undo_keys(v_scope, 'r', 'live', 'o', 'history')) else '' end)
         into v_found
-        using (step ->> 'keys')::bigint[];
+        using (step ->> 'ids')::bigint[];
         if v_found then
             perform chrononaut._undo_raise(v_scope,
                 format('undo of %s would take rows of %s along that refer to deleted rows of %s',
@@ -429,7 +430,7 @@ begin
         perform chrononaut._undo_guard(step, what);
     end if;
     execute chrononaut._undo_statement(step -> 'scope', step)
-    using (step ->> 'images')::bigint[], (step ->> 'keys')::bigint[], (step ->> 'wanted')::text[];
+    using (step ->> 'ids')::bigint[], (step ->> 'keys')::bigint[], (step ->> 'wanted')::text[];
     get diagnostics v_count = row_count;
     if v_count <> (step ->> 'rows')::bigint then
         raise exception 'undo of %: % of % rows of % took the %', what, v_count,
