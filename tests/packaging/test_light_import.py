@@ -1,0 +1,23 @@
+"""What importing this package costs an application beyond SQLAlchemy."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys, sqlalchemy.orm
+before = set(sys.modules)
+from chrononaut_pg import Versioned, change_info, listen
+print(*sorted({name for name in set(sys.modules) - before if name in HEAVY}))
+"""
+
+HEAVY = {
+    *("psycopg", "sqlalchemy.ext.asyncio", "sqlalchemy.dialects.postgresql"),
+    *("alembic", "click", "flask", "flask_sqlalchemy", "chrononaut_pg._past"),
+}
+
+
+def test_declaring_and_listening_import_no_driver_and_no_framework() -> None:
+    program = PROGRAM.replace("HEAVY", repr(HEAVY))
+    found = subprocess.check_output([sys.executable, "-c", program], text=True)
+
+    assert found.split() == []
