@@ -126,6 +126,7 @@ def test_two_phase_transactions_end_as_they_would(
     session.close()
     with Session(engine, twophase=True) as live:
         live.get_one(Author, 2).full_name = "Rob"
+        live.flush()
         with time_travel(live, mark="before") as past:
             found = [past.scalars(BARE).all(), live.scalars(BARE).all()]
             past.scalars(BARE).all()
