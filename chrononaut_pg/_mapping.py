@@ -217,10 +217,14 @@ class Mapping:
 
     def _add_links(self, taken: set[Any]) -> None:
         """Add the transactions, and keep what History offers under a free name."""
-        from chrononaut_pg._transaction import Transaction
+        from chrononaut_pg._transaction import Transaction, elsewhere
 
         stored = meta_names({c.name for t in self._one.tables for c in t.columns})
+        bind = self._one.table.metadata.info.get("bind_key")
         for name in ("transaction", "created_transaction"):
+            if bind is not None:
+                setattr(self._cls, _free(name, taken), elsewhere(f"{name}_id", bind))
+                continue
             column = self._view.columns[stored[f"{name}_id"]]
             self._properties[_free(name, taken)] = relationship(
                 Transaction,

@@ -32,6 +32,7 @@ from sqlalchemy.orm import (
 from chrononaut_pg._entities import changed_entities
 from chrononaut_pg._read_only import ReadOnly, guard_flushes
 from chrononaut_pg._row_changes import RowChange, row_changes_from, select_changes_of
+from chrononaut_pg.declarations import declared
 from chrononaut_pg.exceptions import NoSessionError
 
 
@@ -74,7 +75,7 @@ class Transaction(ReadOnly):
         """
         found = _session_of(self, session)
         rows = found.execute(
-            self.select_changes(after_id, limit), bind_arguments=_bind()
+            self.select_changes(after_id, limit), bind_arguments=_bind(self)
         )
         return row_changes_from(rows)
 
@@ -91,7 +92,7 @@ class Transaction(ReadOnly):
         Each is there once: the version that the transaction left, or the last one of a
         row that it deleted. One statement, and one for each model.
         """
-        return changed_entities(self.id, _session_of(self, None), _bind())
+        return changed_entities(self.id, _session_of(self, None), _bind(self))
 
     def __repr__(self) -> str:
         known = sa_inspect(self).identity
@@ -111,7 +112,32 @@ def _session_of(transaction: Transaction, session: Any) -> Session:
     return found
 
 
-def _bind() -> dict[str, Any]:
+def elsewhere(id_name: str, bind_key: str) -> property:
+    """Return the attribute of versions whose table is in another database.
+
+    Databases number their transactions alike, so a session tells them apart by
+    *bind_key*, the identity token.
+    """
+
+    def find(version: Any) -> Transaction | None:
+        number = getattr(version, version.__chrononaut_meta_names__[id_name])
+        session = object_session(version)
+        if number is None or session is None:
+            return None
+        bind = {"bind": session.get_bind(sa_inspect(type(version)))}
+        return session.get(
+            Transaction, number, bind_arguments=bind, identity_token=bind_key
+        )
+
+    return property(find)
+
+
+def _bind(transaction: Transaction) -> dict[str, Any]:
+    """Return where to ask about a transaction: where it came from."""
+    token = sa_inspect(transaction).identity_token
+    for one in declared() if token is not None else ():
+        if one.table.metadata.info.get("bind_key") == token:
+            return {"mapper": one.mapper}
     return {"mapper": sa_inspect(Transaction)}
 
 

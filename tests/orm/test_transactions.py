@@ -20,6 +20,7 @@ from chrononaut_pg import (
     Versioned,
     VersionedSQLAlchemy,
     change_info,
+    history_class,
     listen,
     rationale,
     row_changes_from,
@@ -28,7 +29,7 @@ from chrononaut_pg import (
     versioned_table,
 )
 from tests.orm.modelling import created, statements
-from tests.servers import Connect, MakeRole
+from tests.servers import Cluster, Connect, Db, MakeRole
 
 
 class Base(DeclarativeBase):
@@ -380,3 +381,45 @@ def test_flask_sessions_select_transactions(engine: Engine) -> None:
 
     assert found == ([(Thing, "I", {"id": 1}, {"id": (None, 1)})], [Thing])
     assert len(detached) == 1
+
+
+def test_transactions_of_another_bind_are_read_there(
+    engine: Engine, server: Cluster, superuser: str, admin: Db, template_db: str
+) -> None:
+    other = f"{engine.url.database}_other"
+    admin.execute(f"create database {other} template {template_db}".encode())
+    app = Flask(__name__)
+    app.config["SQLALCHEMY_DATABASE_URI"] = engine.url
+    url = server.url(other, user=superuser, driver="psycopg")
+    app.config["SQLALCHEMY_BINDS"] = {"other": url}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"poolclass": NullPool}
+    db = VersionedSQLAlchemy(app)
+
+    class Near(Versioned, db.Model):  # type: ignore[name-defined, misc]
+        __tablename__ = "near"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Far(Versioned, db.Model):  # type: ignore[name-defined, misc]
+        __tablename__ = "far"
+        __bind_key__ = "other"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    with app.app_context():
+        db.create_all()
+        db.session.add_all([Near(id=1), Far(id=1)])
+        db.session.commit()
+        found = {}
+        for model in (Near, Far):
+            cls = history_class(model)
+            version = db.session.scalars(select(cls)).one()
+            made = version.created_transaction
+            found[model] = (short(made.changes()), list(made.changed_entities))
+            assert version.transaction is None
+        db.session.remove()
+        db.engines["other"].dispose()
+    admin.execute(f"drop database {other} with (force)".encode())
+
+    assert found == {
+        model: ([(model, "I", {"id": 1}, {"id": (None, 1)})], [model])
+        for model in (Near, Far)
+    }
