@@ -220,9 +220,15 @@ as $$
 declare
     v_place tid;
 begin
+    -- Who waited for an unlock here could deadlock with it, as he holds the row already.
+    if current_setting('transaction_isolation') = 'repeatable read' and exists (
+        select from chrononaut.record_lock l
+        where l.versioning_id = versioning_id and l.key = key) then
+        perform chrononaut._refuse_locked(versioning_id, key);
+    end if;
     -- Only a unique index shows what was committed after this transaction's snapshot: a lock
-    -- that is visible makes this do nothing, any other fails with 40001. Nothing is read, so
-    -- that SERIALIZABLE transactions do not depend on each other.
+    -- that is visible makes this do nothing, any other fails with 40001. Otherwise nothing
+    -- is read where SERIALIZABLE transactions would depend on each other by it.
     insert into chrononaut.record_lock (versioning_id, key, db_user)
     values (versioning_id, key, '')
     on conflict do nothing
@@ -492,8 +498,8 @@ begin
         chrononaut._lock_key(v, 't'), chrononaut._lock_key_record(v_old, 'l.key'),
         v.relid::regclass, chrononaut._same_key(v_old, 't', 'k'))
     using v.id;
-exception when data_exception then
-    raise warning 'locks of % do not fit its key any more: %', v.relid::regclass, sqlerrm
+exception when data_exception or insufficient_privilege then
+    raise warning 'locks of % may not fit its key any more: %', v.relid::regclass, sqlerrm
         using hint = 'Unlock these records, and lock them again: see chrononaut.record_locks.';
 end;
 $$;

@@ -144,6 +144,20 @@ def test_two_locks_of_one_record_never_both_succeed(
     assert waiting.result() == ("VH010" if level == "read committed" else "40001")
 
 
+@pytest.mark.parametrize("level", LEVELS[:2])
+def test_write_does_not_wait_for_an_unlock_in_progress(
+    db: Db, connect: Connect, observer: Db, level: str
+) -> None:
+    lock(db, ONE)
+    db.commit()
+    writer = connect()
+    begin(writer, level)
+    unlock(db, ONE)
+    refusal(writer, "VH010", WRITES[0])
+    run(db, WRITES[0])
+    db.commit()
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_unlocked_record_is_free_for_the_next_transaction(
     db: Db, connect: Connect, observer: Db, level: str

@@ -8,6 +8,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import registry
 
 from chrononaut_pg import Versioned
+from chrononaut_pg.cli import main
+from chrononaut_pg.drift import check_models
 from chrononaut_pg.exceptions import sqlstate_of
 from tests.migrations.conftest import Migrating
 
@@ -137,3 +139,21 @@ def test_create_all_creates_what_autogenerate_would(
 
     assert guarded(migrating)
     assert migrating.upgrade_code(metadata) == ["pass"]
+
+
+def test_command_line_takes_both_and_finds_models_in_step(
+    engine: Engine, migrating: Migrating
+) -> None:
+    user_model(versioned=False).create_all(engine)
+    url = engine.url.render_as_string(hide_password=False)
+    options = ["--lockable", "--row-version", "--url", url]
+    assert main(["create", "appuser", *options]) == 0
+    assert guarded(migrating)
+    migrating.connection.rollback()
+
+    assert check_models(migrating.connection, user_model(**BOTH)) == []
+    differing = check_models(migrating.connection, user_model())
+    assert [one.problem for one in differing] == [
+        "lockable is True, but the model says False",
+        "row_version is True, but the model says False",
+    ]
