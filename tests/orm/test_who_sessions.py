@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, insert, select, text, update
@@ -17,10 +18,16 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 import chrononaut_pg
-from chrononaut_pg import ChangeInfoRequiredError, rationale
+from chrononaut_pg import ChangeInfoRequiredError, _providers, rationale
 from chrononaut_pg.session import announce, current_change_info
 from tests.orm.conftest import Item, Told
 from tests.servers import Db
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listen for the length of a test: some listen to all sessions there are."""
+    monkeypatch.setattr(_providers, "_OF_TARGET", WeakKeyDictionary())
 
 
 def named(engine: Any, name: str, **options: Any) -> Any:
