@@ -187,7 +187,7 @@ begin
         from chrononaut.transaction t
         where (t.id >= v_from and t.id < v_to or t.id = any (v_before.running || earlier.id))
             and t.id >= 0 and t.id < v_to
-            and t.id <> all (coalesce(v_after.running || later.id, '{}'))
+            and t.id <> all (array_remove(v_after.running || later.id, null))
     )
     select array_agg(c.id) filter (where c.issued_at > at or c.committed_at > at),
         array_agg(c.id) filter (where c.issued_at <= at and c.committed_at is null)

@@ -1,0 +1,149 @@
+"""Times: exact in a quiet moment; beside running transactions, what the docs say."""
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from chrononaut_pg import core
+from tests.core.asking import rows, run, value, version_note
+from tests.servers import Db, NewServer
+
+
+class Site:
+    """A server with or without commit timestamps, and two sessions on it."""
+
+    def __init__(self, one: Db, two: Db) -> None:
+        self.one, self.two = one, two
+
+    def now(self) -> datetime.datetime:
+        moment: datetime.datetime = value(self.one, "select clock_timestamp()")
+        self.one.commit()
+        return moment
+
+    def write(self, body: str, key: int = 1, session: Db | None = None) -> None:
+        session = session or self.one
+        run(session, "update note set body = %s where id = %s", [body, key])
+
+    def at(self, moment: object) -> list[tuple[Any, ...]]:
+        query = "select id, body from chrononaut.as_of(null::note, %s) order by id"
+        return rows(self.one, query, [moment])
+
+
+@pytest.fixture(params=["on", "off"])
+def site(request: pytest.FixtureRequest, new_server: NewServer) -> Iterator[Site]:
+    url = new_server(track_commit_timestamp=request.param).url("postgres")
+    with psycopg.connect(url) as one, psycopg.connect(url) as two:
+        core.install(one)
+        version_note(one)
+        run(one, "insert into note values (1, 'a'), (2, 'b')")
+        one.commit()
+        yield Site(one, two)
+
+
+START = [(1, "a"), (2, "b")]
+
+
+def test_quiet_moments_are_exact(site: Site) -> None:
+    began = value(site.one, "select issued_at from chrononaut.transaction")
+    states = {began - datetime.timedelta(microseconds=1): []}
+    for body in ("x", "y", "z"):
+        states[site.now()] = rows(site.one, "select id, body from note order by id")
+        site.one.commit()
+        site.write(body)
+        site.write(body + body, 2)
+        site.one.commit()
+    run(site.one, "truncate note")
+    site.one.commit()
+    states[site.now()] = []
+    run(site.one, "insert into note values (1, 'again')")
+    site.one.commit()
+    last = [(1, "again")]
+    assert {moment: site.at(moment) for moment in states} == states
+    assert (site.at("infinity"), site.at("-infinity")) == (last, [])
+    assert site.at(site.now() + datetime.timedelta(days=1)) == last
+
+
+def test_transaction_that_wrote_before_and_after_a_time_is_later_as_a_whole(
+    site: Site,
+) -> None:
+    site.write("early", 1, site.two)
+    moment = site.now()
+    site.write("late", 2, site.two)
+    site.two.commit()
+    assert site.at(moment) == START
+
+
+def test_snapshot_of_another_transaction_settles_which_ones_were_running(
+    site: Site,
+) -> None:
+    site.write("running", 1, site.two)
+    moment = site.now()
+    site.write("quick", 2)
+    site.one.commit()
+    site.two.commit()
+    assert site.at(moment) == START
+
+
+def test_transaction_that_a_recorded_snapshot_shows_is_past(site: Site) -> None:
+    site.write("done", 1, site.two)
+    site.two.commit()
+    site.write("next", 2)
+    site.one.commit()
+    moment = site.now()
+    site.write("last", 2)
+    site.one.commit()
+    assert site.at(moment) == [(1, "done"), (2, "next")]
+
+
+def test_transaction_that_only_had_to_commit_is_known_by_commit_timestamps_alone(
+    site: Site,
+) -> None:
+    site.write("written", 1, site.two)
+    moment = site.now()
+    site.two.commit()
+    kept = value(site.one, "show track_commit_timestamp") == "on"
+    assert site.at(moment) == (START if kept else [(1, "written"), (2, "b")])
+
+
+def test_transaction_that_began_before_a_time_and_wrote_after_it_is_later(
+    site: Site,
+) -> None:
+    run(site.two, "select * from note")
+    moment = site.now()
+    site.write("late", 1, site.two)
+    site.two.commit()
+    assert site.at(moment) == START
+
+
+def test_open_transaction_sees_its_own_changes_by_their_times(site: Site) -> None:
+    site.write("mine")
+    moment = value(site.one, "select clock_timestamp()")
+    site.write("later", 2)
+    found = site.at("infinity")
+    assert (site.at(moment), found) == (START, [(1, "mine"), (2, "later")])
+
+
+def test_rolled_back_transactions_and_savepoints_leave_no_trace(site: Site) -> None:
+    site.write("lost")
+    site.one.rollback()
+    moment = site.now()
+    run(site.one, "savepoint s")
+    site.write("lost")
+    run(site.one, "rollback to s")
+    site.write("kept", 2)
+    site.one.commit()
+    assert site.at(moment) == START
+    assert site.at("infinity") == [(1, "a"), (2, "kept")]
+
+
+def test_rows_from_before_versioning_reach_back_to_the_beginning(site: Site) -> None:
+    run(site.one, "create table old (id int primary key)")
+    run(site.one, "insert into old values (1)")
+    run(site.one, "select chrononaut.create_versioning('old')")
+    run(site.one, "delete from old")
+    site.one.commit()
+    query = "select id from chrononaut.as_of(null::old, '-infinity')"
+    assert rows(site.one, query) == [(1,)]
