@@ -321,10 +321,11 @@ def test_neighbours_have_statements_that_read_the_same(session: Session) -> None
         assert (rows <= VERSIONS + 1, whole) == (True, [])
 
 
-def test_the_history_has_a_million_rows(session: Session) -> None:
+def test_all_of_a_million_rows_would_be_noticed(session: Session) -> None:
     count = session.scalar(text("select count(*) from item_history"))
     whole = reads(explained(session, "select count(*) from item_history", None))
 
     assert count == 1_000_000
-    assert whole[0] == count
+    # Rows of parallel workers are told as a rounded average.
+    assert whole[0] == pytest.approx(count, rel=0.01)
     assert session.scalar(select(Transaction.id).order_by(Transaction.id)) == FIRST
