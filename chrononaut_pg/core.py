@@ -255,6 +255,18 @@ def versioned_oids(connection: Connection) -> frozenset[int]:
         return frozenset(int(row[0]) for row in cursor.fetchall())
 
 
+def history_names(connection: Connection) -> frozenset[tuple[str, str]]:
+    """Return schema and name of all history tables, of former versioning as well."""
+    with core_cursor(connection) as cursor:
+        cursor.execute(
+            "select n.nspname, c.relname from pg_trigger t"
+            " join pg_class c on c.oid = t.tgrelid"
+            " join pg_namespace n on n.oid = c.relnamespace"
+            " where t.tgfoid = 'chrononaut._guard_history'::regproc"
+        )
+        return frozenset((row[0], row[1]) for row in cursor.fetchall())
+
+
 def table_oid(connection: Connection, target: str) -> int | None:
     """Return the oid of a table by its name as SQL writes it, None if there is none."""
     with open_cursor(connection) as cursor:

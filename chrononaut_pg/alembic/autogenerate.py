@@ -44,8 +44,7 @@ def hide(context: Any) -> None:
     if connection is None or connection.dialect.name != "postgresql":
         return
     default = connection.dialect.default_schema_name
-    tables = core.versioned_tables(connection) if core.is_current(connection) else ()
-    own = {name for one in tables for name in one.own_names}
+    own = _own_names(connection) if core.is_current(connection) else frozenset()
 
     def is_visible(name: str | None, kind: str, parents: Any) -> bool:
         if kind == "schema":
@@ -96,7 +95,7 @@ class _Comparison:
 
     def leave_alone(self) -> None:
         """Take out what others propose for tables, views and functions of ours."""
-        own = {name for one in self._registered.values() for name in one.own_names}
+        own = _own_names(self._connection) if self._current else frozenset()
         self._ops.ops[:] = [op for op in self._ops.ops if not self._is_own(op, own)]
 
     def propose(self) -> None:
@@ -178,7 +177,7 @@ class _Comparison:
             for op in self._ops.ops
         )
 
-    def _is_own(self, op: Any, own: set[Name]) -> bool:
+    def _is_own(self, op: Any, own: frozenset[Name]) -> bool:
         if isinstance(op, ops.DropTableOp | ops.CreateTableOp | ops.ModifyTableOps):
             schema = op.schema or self._default
             return _is_own_schema(schema) or (schema, op.table_name) in own
@@ -187,7 +186,7 @@ class _Comparison:
             return schema in _OWN_SCHEMAS or (schema, op.table_name or "") in own
         return self._is_own_entity(getattr(op, "target", None), own)
 
-    def _is_own_entity(self, entity: Any, own: set[Name]) -> bool:
+    def _is_own_entity(self, entity: Any, own: frozenset[Name]) -> bool:
         """Whether an entity of alembic-utils is the core's."""
         schema = getattr(entity, "schema", None)
         signature = str(getattr(entity, "signature", "")).strip('"')
@@ -212,6 +211,13 @@ class _Comparison:
 
 def _is_own_schema(name: str | None) -> bool:
     return name is not None and (name in _OWN_SCHEMAS or name.startswith(_PAST))
+
+
+def _own_names(connection: Connection) -> frozenset[Name]:
+    """Return what belongs to the core, history of former versioning included."""
+    registered = core.versioned_tables(connection)
+    views = {name for one in registered for name in one.own_names}
+    return core.history_names(connection) | views
 
 
 def _metadatas(context: Any) -> list[Any]:

@@ -240,3 +240,14 @@ def test_association_table_is_versioned(migrating: Migrating) -> None:
     bring_up(migrating, metadata)
 
     assert migrating.upgrade_code(metadata) == ["pass"]
+
+
+def test_history_that_was_left_is_not_proposed_to_be_dropped(
+    migrating: Migrating,
+) -> None:
+    bring_up(migrating, user_model())
+    bring_up(migrating, user_model(versioned=False))
+
+    assert migrating.upgrade_code(user_model(versioned=False)) == ["pass"]
+    left = "select count(*) from appuser_history"
+    assert migrating.connection.execute(text(left)).scalar() == 0
