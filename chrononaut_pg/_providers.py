@@ -66,7 +66,7 @@ class _Sharing:
         self.session = ref(session)
         self._own = own
         self._base: Provider | None = None
-        self._merged = own or Provider()
+        self._merged = own
 
     def is_open(self) -> bool:
         """Whether the session is still in a transaction."""
@@ -75,7 +75,7 @@ class _Sharing:
 
     def over(self, base: Provider) -> Provider:
         """Return the engine's provider with what the session's own has."""
-        if self._own is None:
+        if self._own is None or self._merged is None:
             return base
         if base is not self._base:
             self._base, self._merged = base, base.merged(self._own)
@@ -138,12 +138,13 @@ def act(session: Session) -> None:
 
 def share(connection: Connection, session: Session, own: Provider | None) -> None:
     """Note that a session has begun on a connection, on which there may be others."""
-    found: list[_Sharing] = connection.info.setdefault(_KEY, [])
+    info, mine = connection.info, _Sharing(session, own)
+    found: list[_Sharing] = info.get(_KEY) or []
     others = [one for one in found if one.is_open() and one.session() is not session]
-    found[:] = [*others, _Sharing(session, own)]
+    info[_KEY] = [*others, mine]
     act(session)
     if others:
-        for one in found:
+        for one in info[_KEY]:
             _follow(one.session())
 
 
