@@ -19,9 +19,10 @@ from chrononaut_pg._emission import autocommits, root_engine
 from chrononaut_pg._past_moment import Moment as Moment
 from chrononaut_pg._past_moment import Opened
 from chrononaut_pg._past_refusals import refuse_compiled_write
-from chrononaut_pg._past_text import Names, mark, sent_to_the_past
+from chrononaut_pg._past_text import Names, Place, mark, sent_to_the_past
 from chrononaut_pg._resources import package_core_version
 from chrononaut_pg._statements import first_word
+from chrononaut_pg.declarations import declared_tables, latest
 from chrononaut_pg.exceptions import (
     CoreMissingError,
     CoreOlderError,
@@ -34,6 +35,9 @@ _OPTION = "chrononaut_past"
 
 _KEY = "chrononaut_past"
 """Where a connection remembers what it was told of the past in this transaction."""
+
+_DECLARED = "chrononaut_declared"
+"""The execution option that holds the tables of versioned models."""
 
 _FUNCTION = "_enter_past(timestamptz, bigint, text, boolean, boolean)"
 
@@ -89,14 +93,20 @@ _CACHES: WeakKeyDictionary[Engine, Any] = WeakKeyDictionary()
 """Compiled statements: those of the present may have been compiled without marks."""
 
 
-def options_for(moment: Moment, connection: Any, given: Mapping[str, Any]) -> Any:
-    """Return the execution options that send a statement to the past."""
+def options_for(
+    moment: Moment, connection: Any, given: Mapping[str, Any], metadata: Any = None
+) -> Any:
+    """Return the execution options that send a statement to the past.
+
+    Tables that models of *metadata* version must be versioned in the database.
+    """
     if given.get(_OPTION) is moment:
         return {}
     options = connection.get_execution_options()
     own = given.get("schema_translate_map", options.get("schema_translate_map"))
     return {
         _OPTION: moment,
+        _DECLARED: _declared(metadata, own) if metadata is not None else frozenset(),
         "schema_translate_map": _Marks(own or {}),
         "compiled_cache": _cache_of(root_engine(connection.engine)),
     }
@@ -186,9 +196,24 @@ def _names(
     )
 
 
-def _places(tables: list[list[Any]]) -> frozenset[tuple[str | None, str]]:
-    named: set[tuple[str | None, str]] = {(schema, name) for schema, name, _ in tables}
+def _places(tables: list[list[Any]]) -> frozenset[Place]:
+    named: set[Place] = {(schema, name) for schema, name, _ in tables}
     return frozenset(named | {(None, name) for _, name, visible in tables if visible})
+
+
+_PLACES: WeakKeyDictionary[Any, tuple[int, frozenset[Place]]] = WeakKeyDictionary()
+
+
+def _declared(metadata: Any, own: Mapping[Any, Any] | None) -> frozenset[Place]:
+    """Return the tables that models version, in the schemas that *own* gives them."""
+    number, found = _PLACES.get(metadata, (-1, frozenset()))
+    if number != latest():
+        places = [(one.schema, one.name) for one in declared_tables(metadata)]
+        found = frozenset(places)
+        _PLACES[metadata] = latest(), found
+    if own:
+        found = frozenset((own.get(schema, schema), name) for schema, name in found)
+    return found
 
 
 def _cache_of(engine: Engine) -> Any:
@@ -225,7 +250,8 @@ def _before_cursor_execute(
     found = enter(connection, moment)
     if context.execution_options.get("stream_results"):
         connection.info[_KEY].streams.append((cursor, moment))
-    return sent_to_the_past(statement, found.names), parameters
+    declared = context.execution_options[_DECLARED]
+    return sent_to_the_past(statement, found.names, declared), parameters
 
 
 def _refuse_streams(state: _State, moment: Moment) -> None:

@@ -186,7 +186,11 @@ def _read_the_past(state: ORMExecuteState) -> None:
         refuse_write(state.statement)
     connection: Any = session.get_bind(**state.bind_arguments)
     if _has_past(connection):
-        options = options_for(session.moment, connection, state.execution_options)
+        mapper = state.bind_mapper
+        metadata = getattr(mapper and mapper.local_table, "metadata", None)
+        options = options_for(
+            session.moment, connection, state.execution_options, metadata
+        )
         state.update_execution_options(**options)
     elif session.moment.strict:
         raise NotVersionedError(

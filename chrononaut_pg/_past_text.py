@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from chrononaut_pg._past_relations import Relations
-from chrononaut_pg.exceptions import NotVersionedError
+from chrononaut_pg.exceptions import NotVersionedError, VersioningMissingError
+
+Place = tuple[str | None, str]
+"""A table: its schema, None where none is said, and its name."""
 
 _MARK = "chrononaut__past__"
 
@@ -53,7 +56,7 @@ class Names:
     """The schema of the view, by schema and table."""
     visible: Mapping[str, str]
     """The schema of versioned tables that need no schema in front."""
-    live_only: frozenset[tuple[str | None, str]] | None
+    live_only: frozenset[Place] | None
     """In strict mode: tables that have no past; without schema where none is needed."""
     database: str = ""
     percent: str = "%"
@@ -71,10 +74,14 @@ def mark(schema: str | None) -> str:
 
 
 @lru_cache(maxsize=1024)
-def sent_to_the_past(statement: str, names: Names) -> str:
+def sent_to_the_past(
+    statement: str, names: Names, declared: frozenset[Place] = frozenset()
+) -> str:
     """Return the statement with the names of views in place of versioned tables.
 
-    In strict mode raises NotVersionedError if it reads a table that has no past.
+    Raises VersioningMissingError for a table in *declared*, those of versioned models,
+    that is not versioned in the database. In strict mode raises NotVersionedError if
+    the statement reads a table that has no past.
     """
     pieces: list[str] = [_SENT]
     relations = Relations(statement)
@@ -86,7 +93,10 @@ def sent_to_the_past(statement: str, names: Names) -> str:
         if found["chain"]:
             called = statement[end:].lstrip().startswith("(")
             is_relation = relations.name(text, called)
-            text = _exchanged(text, names, aliases, called, is_relation)
+            if text.startswith(_MARK):
+                text = _exchanged_marked(text, names, declared)
+            else:
+                text = _exchanged(text, names, aliases, called, is_relation)
         elif found["sign"]:
             relations.sign(text)
         else:
@@ -144,8 +154,6 @@ def _exchanged(
     is_relation: bool,
 ) -> str:
     parts = _PART.findall(chain)
-    if parts[0].startswith(_MARK):
-        return _exchanged_marked(parts, names)
     plain = [_name(part, names.percent) for part in parts[:3]]
     if len(parts) == 1:
         if is_relation:
@@ -162,12 +170,22 @@ def _exchanged(
     return ".".join([_quoted(past, names.percent), *parts[1:]])
 
 
-def _exchanged_marked(parts: list[str], names: Names) -> str:
+def _exchanged_marked(chain: str, names: Names, declared: frozenset[Place]) -> str:
+    parts = _PART.findall(chain)
     schema = bytes.fromhex(parts[0].removeprefix(_MARK)).decode() or None
     table = _name(parts[1], names.percent)
-    _refuse_live_only(names, schema, table)
     place = schema if schema is not None else names.visible.get(table, "")
-    found = names.past.get((place, table), schema)
+    found = names.past.get((place, table))
+    if found is None and (schema, table) in declared:
+        raise VersioningMissingError(
+            f"table {table} has no past: its model is Versioned, but the table is not",
+            table=table,
+            schema=schema,
+            hint="Create its versioning with create_all_versioning() or a migration.",
+        )
+    if found is None:
+        _refuse_live_only(names, schema, table)
+        found = schema
     return ".".join([*([_quoted(found, names.percent)] if found else []), *parts[1:]])
 
 

@@ -1,6 +1,6 @@
 """Whatever stands between a session and its tables, the past is found behind it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,9 +15,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.orm import (
-    Session,
-)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from chrononaut_pg import (
     CoreMissingError,
@@ -25,6 +23,8 @@ from chrononaut_pg import (
     NotVersionedError,
     ReadOnlyPastError,
     UnknownMomentError,
+    Versioned,
+    VersioningMissingError,
     core,
     time_travel,
 )
@@ -41,6 +41,17 @@ NAMES = select(Author.full_name).order_by(Author.id)
 BARE = text("select name from author order by id")
 
 NOW, THEN = ["Anna", "Bob", "Cid"], ["Ann", "Bob"]
+
+
+class NumberedBase(DeclarativeBase):
+    pass
+
+
+class Numbered(Versioned, NumberedBase):
+    __tablename__ = "numbered"
+    __chrononaut_row_version__ = True
+    id: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[int]
 
 
 @pytest.fixture
@@ -212,3 +223,43 @@ def test_one_block_is_open_once(session: Session) -> None:
         block.__enter__()
     with block as past:
         assert past.scalars(NAMES).all() == THEN
+
+
+def test_versioned_model_whose_table_is_not_versioned_is_refused(
+    session: Session,
+) -> None:
+    """It would else be read as it is now, which is not what its model says."""
+    session.execute(text("select chrononaut.drop_versioning('book')"))
+    session.commit()
+    reads: list[Callable[[Session], Any]] = [
+        lambda past: past.get(Book, 1),
+        lambda past: past.get_one(Author, 1).books,
+        lambda past: past.execute(select(Author.id).join(Author.books)),
+    ]
+    for read in reads:
+        with (
+            time_travel(session, mark="before") as past,
+            pytest.raises(VersioningMissingError, match="table book has no past"),
+        ):
+            read(past)
+    with time_travel(session, mark="before") as past:
+        assert past.get_one(Country, 1).name == "Tchad"
+
+
+def test_row_version_is_unknown_in_the_past(engine: Engine) -> None:
+    Numbered.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add(Numbered(id=1, value=1))
+        session.commit()
+        session.execute(text("select chrononaut.mark('numbered')"))
+        session.commit()
+        session.get_one(Numbered, 1).value = 2
+        session.commit()
+        with time_travel(session, mark="numbered") as past:
+            then = past.get_one(Numbered, 1)
+            past.refresh(then)
+            found = [then.value, then.row_version]  # type: ignore[attr-defined]
+        session.get_one(Numbered, 1).value = 3
+        session.commit()
+
+    assert found == [1, None]
