@@ -6,9 +6,9 @@
 create or replace function chrononaut._record_change()
     returns trigger
     language plpgsql
-    security definer
     set search_path = pg_catalog, pg_temp
 as $$
+-- Runs with the rights of who writes: a cast to JSON may be a function of somebody's own.
 declare
     v_new record := new;
 begin
