@@ -113,6 +113,10 @@ def announce(session: Any) -> None:
     else:
         act(session() if isinstance(session, scoped_session) else session)
         connection = session.connection()
+    if "chrononaut_past" in connection.info:
+        from chrononaut_pg._past import leave
+
+        leave(connection)  # its search_path is not for writes
     listener = listener_of(connection.engine)
     if listener is not None:
         listener.announce(connection)

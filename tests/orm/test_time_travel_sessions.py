@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, make_transient, undefer
 from sqlalchemy.orm.exc import DetachedInstanceError
 
-from chrononaut_pg import ReadOnlyPastError, time_travel
+from chrononaut_pg import ReadOnlyPastError, announce, time_travel
 from tests.orm.library import Author, Book, change, library
 
 NAMES = text("select name from author order by id")
@@ -249,3 +249,15 @@ def test_streams_read_one_moment_to_their_end(session: Session) -> None:
 
     assert (len(first) + len(rest), live, then) == (9993, 13, THEN)
     assert len(loaded) == 9993
+
+
+def test_announcing_a_copy_brings_back_the_present(session: Session) -> None:
+    with time_travel(session, mark="before") as past:
+        names(past)
+        announce(session)
+        cursor: Any = session.connection().connection.cursor()
+        with cursor.copy("copy author (id, name, bio) from stdin") as copy:
+            copy.write_row((9, "Eve", ""))
+        found = [names(past), names(session)]
+
+    assert found == [THEN, [*NOW, "Eve"]]
