@@ -38,6 +38,8 @@ def session(engine: Engine) -> Iterator[Session]:
 
 
 pages: ColumnClause[int] = plain_column("pages")
+authors: Any = Author.__table__
+books: Any = Book.__table__
 bundle: Bundle[Any] = Bundle("book", Book.id, Book.pages)
 boss, pupil = aliased(Author, name="teacher"), aliased(Author)
 cte = select(Book.author_id, func.sum(Book.pages).label("pages")).group_by(
@@ -182,3 +184,50 @@ def test_hidden_and_untracked_columns_are_none(session: Session) -> None:
         found = [author.password, author.seen, *past.scalars(select(Author.seen))]
 
     assert found == [None] * 4
+
+
+def test_grouping_by_a_key_decides_the_other_columns(session: Session) -> None:
+    """As it does of a table; the past is read from views, of which none has a key."""
+    writer = aliased(Author)
+    pages_of = func.sum(Book.pages)
+    check(
+        session,
+        {
+            "columns": rows(
+                select(Author.full_name, Author.teacher_id, func.count(Book.id))
+                .outerjoin(Author.books)
+                .group_by(Author.id)
+            ),
+            "entity": lambda s: sorted(
+                (author.full_name, author.bio, number)
+                for author, number in s.execute(
+                    select(Author, pages_of).join(Author.books).group_by(Author.id)
+                )
+            ),
+            "alias": lambda s: sorted(
+                (author.full_name, number)
+                for author, number in s.execute(
+                    select(writer, pages_of).join(writer.books).group_by(writer.id)
+                )
+            ),
+            "core": rows(
+                select(func.lower(authors.c.name), func.max(books.c.pages))
+                .join(books, books.c.author_id == authors.c.id)
+                .group_by(authors.c.id)
+                .having(authors.c.name != "Bob")
+                .order_by(authors.c.bio)
+            ),
+            "composite key": rows(
+                select(book_tag.c.book_id, book_tag.c.tag_id, func.count(Tag.id))
+                .join(Tag, Tag.id == book_tag.c.tag_id)
+                .group_by(book_tag.c.tag_id, book_tag.c.book_id)
+            ),
+            "query": lambda s: [
+                (author.full_name, number)
+                for author, number in s.query(Author, pages_of)
+                .join(Author.books)
+                .group_by(Author.id)
+                .order_by(Author.full_name)
+            ],
+        },
+    )
