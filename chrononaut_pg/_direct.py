@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     DateTime,
     Select,
@@ -36,6 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql import visitors
 
 from chrononaut_pg._views import META_COLUMNS, meta_names, whole_history_table
 from chrononaut_pg.declarations import Declaration, key_columns, latest
@@ -317,7 +319,8 @@ def direct(cls: type[Any]) -> Direct | None:
     known = _DIRECT.get(cls)
     if known is None or known[0] != latest():
         one: Declaration = cls.__chrononaut_declaration__
-        known = latest(), Direct(cls, one) if _is_plain(one) else None
+        plain = _is_plain(one) and not _reads_others(cls)
+        known = latest(), Direct(cls, one) if plain else None
         _DIRECT[cls] = known
     return known[1]
 
@@ -326,6 +329,15 @@ def _is_plain(one: Declaration) -> bool:
     """Whether a version is one row of one history table."""
     key = key_columns(one, one.table)
     return len(one.tables) == 1 and set(key) == set(one.table.primary_key.columns)
+
+
+def _reads_others(cls: type[Any]) -> bool:
+    """Whether an expression reads other tables: of those columns names say nothing."""
+    mapper = sa_inspect(cls)
+    expressions = (column for prop in mapper.column_attrs for column in prop.columns)
+    parts = (part for one in expressions for part in visitors.iterate(one))
+    view = mapper.local_table.fullname
+    return any(isinstance(one, Column) and one.table.fullname != view for one in parts)
 
 
 def _change_id(table: Any) -> Any:

@@ -40,10 +40,14 @@ _SENT = "/* past */ "
 """So that drivers never take a statement prepared for the present, or vice versa."""
 
 _WRITES = re.compile(
-    r"\binto\b|\bdelete\s+from\b|\bupdate\b.*\bset\b"
+    r"\binto\b|\bdelete\s+from\b"
     r"|\bfor\s+(?:no\s+key\s+)?update\b|\bfor\s+(?:key\s+)?share\b|;\s*\S",
     re.IGNORECASE | re.DOTALL,
 )
+
+_UPDATE = re.compile(r"\bupdate\b", re.IGNORECASE)
+
+_SET = re.compile(r"\bset\b", re.IGNORECASE)
 
 _UPPER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -109,7 +113,9 @@ def sent_to_the_past(
 @lru_cache(maxsize=1024)
 def writes(text: str) -> bool:
     """Return whether SQL inserts, changes, deletes or locks rows; functions apart."""
-    return bool(_WRITES.search(_code(text)))
+    code = _code(text)
+    update = _UPDATE.search(code)
+    return bool(_WRITES.search(code) or (update and _SET.search(code, update.end())))
 
 
 def _code(text: str) -> str:

@@ -125,3 +125,21 @@ def test_relations_of_the_past_share_one_identity_map(session: Session) -> None:
         names = [ann.full_name, live.full_name]
 
     assert (same, names) == ([True, True, False], ["Ann", "Anna"])
+
+
+def test_history_of_an_object_of_the_past_is_its_whole_history(
+    session: Session,
+) -> None:
+    change(session)
+    live = session.get_one(Author, 1)
+    with time_travel(session, mark="before") as past:
+        author = past.get_one(Author, 1)
+        found = [
+            [one.full_name for one in author.versions()],
+            [one.operation for one in author.changes()],
+            author.previous_version().full_name,
+            author.versions()[0].books[1].title,
+        ]
+
+    assert found == [["Ann"], ["I", "U"], "Ann", "Sky"]
+    assert [one.full_name for one in live.versions()] == ["Ann"]
