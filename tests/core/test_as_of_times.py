@@ -48,7 +48,8 @@ START = [(1, "a"), (2, "b")]
 
 def test_quiet_moments_are_exact(site: Site) -> None:
     began = value(site.one, "select issued_at from chrononaut.transaction")
-    states = {began - datetime.timedelta(microseconds=1): []}
+    states: dict[datetime.datetime, list[tuple[Any, ...]]] = {}
+    states[began - datetime.timedelta(microseconds=1)] = []
     for body in ("x", "y", "z"):
         states[site.now()] = rows(site.one, "select id, body from note order by id")
         site.one.commit()
