@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, TextClause, event
+from sqlalchemy.sql import visitors
 from sqlalchemy.util import LRUCache
 
 from chrononaut_pg._emission import autocommits, root_engine
@@ -21,7 +22,7 @@ from chrononaut_pg._past_moment import Opened
 from chrononaut_pg._past_refusals import refuse_compiled_write
 from chrononaut_pg._past_text import Names, Place, mark, sent_to_the_past
 from chrononaut_pg._resources import package_core_version
-from chrononaut_pg._statements import first_word
+from chrononaut_pg._statements import Kind, first_word, kind_of
 from chrononaut_pg.declarations import declared_tables, latest
 from chrononaut_pg.exceptions import (
     CoreMissingError,
@@ -52,6 +53,15 @@ select e.found ->> 'unknown', e.found ->> 'moment', e.found ->> 'path',
     (e.found -> 'tables')::text, (e.found -> 'live_only')::text, current_database()
 from (select chrononaut._enter_past({}::timestamptz, {}::bigint, {}::text,
     {}::boolean, {}::boolean) as found) e
+"""
+
+_ENTER_BY_NAME = f"""
+select w.*, set_config('search_path', w.live_path, true)
+from ({_ENTER}) w(unknown, moment, path, live_path, provisional, tables, live_only, db)
+"""
+
+_TELL_BY_NAME = """
+select current_setting('search_path'), set_config('chrononaut.past', {}, true)
 """
 
 _TELL = """
@@ -112,13 +122,20 @@ def options_for(
     }
 
 
-def enter(connection: Connection, moment: Moment) -> Opened:
-    """Open the moment on the connection, unless its transaction has it open."""
+def enter(connection: Connection, moment: Moment, by_name: bool = False) -> Opened:
+    """Open the moment on the connection, unless its transaction has it open.
+
+    *by_name*: all that is read is named in full, so the search_path stays.
+    """
     engine = root_engine(connection.engine)
     _cache_of(engine)
     state: _State = connection.info.setdefault(_KEY, _State())
     found = moment.opened.get(engine)
-    if found is not None and state.moment is moment:
+    if (
+        found is not None
+        and state.moment is moment
+        and (by_name or state.live_path is not None)
+    ):
         return found
     if autocommits(connection.connection.dbapi_connection):
         raise ReadOnlyPastError(
@@ -126,9 +143,9 @@ def enter(connection: Connection, moment: Moment) -> Opened:
             hint="Begin a transaction, or use another isolation level.",
         )
     _refuse_streams(state, moment)
-    if found is None or not _tell(connection, state, moment, found):
+    if found is None or not _tell(connection, state, moment, found, by_name):
         _return(connection, state)
-        found = moment.opened[engine] = _entered(connection, state, moment)
+        found = moment.opened[engine] = _entered(connection, state, moment, by_name)
     return found
 
 
@@ -147,18 +164,20 @@ def leave(connection: Connection) -> None:
             state.moment = None
 
 
-def _entered(connection: Connection, state: _State, moment: Moment) -> Opened:
+def _entered(
+    connection: Connection, state: _State, moment: Moment, by_name: bool
+) -> Opened:
     _check_core(connection)
     asked = moment.at, moment.transaction, moment.mark, moment.before, moment.strict
-    unknown, text, path, live_path, provisional, *names = _fetch(
-        connection, _ENTER, asked
-    )
+    sql = _ENTER_BY_NAME if by_name else _ENTER
+    row = _fetch(connection, sql, asked)
+    unknown, text, path, live_path, provisional, *names = row[:8]
     if unknown:
         raise UnknownMomentError(
             unknown,
             hint="chrononaut.marks and chrononaut.transaction list what there is.",
         )
-    state.moment, state.live_path = moment, live_path
+    state.moment, state.live_path = moment, None if by_name else live_path
     formats = connection.dialect.paramstyle in ("format", "pyformat")
     known = _names(*names, "%%" if formats else "%")
     return Opened(text, known, path, live_path, bool(provisional))
@@ -247,7 +266,8 @@ def _before_cursor_execute(
             _return_before(connection, state, statement)
         return statement, parameters
     refuse_compiled_write(context.compiled, statement)
-    found = enter(connection, moment)
+    by_name = moment.by_name and _is_named_in_full(context.compiled)
+    found = enter(connection, moment, by_name)
     if context.execution_options.get("stream_results"):
         connection.info[_KEY].streams.append((cursor, moment))
     declared = context.execution_options[_DECLARED]
@@ -270,8 +290,36 @@ def _is_open(cursor: Any) -> bool:
     return not closed if closed is not None else cursor._cursor is not None
 
 
-def _tell(connection: Connection, state: _State, moment: Moment, found: Opened) -> bool:
+_NAMED_IN_FULL: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def _is_named_in_full(compiled: Any) -> bool:
+    """Whether a statement has no text and calls nothing that looks for tables."""
+    if compiled is None:
+        return False
+    found = _NAMED_IN_FULL.get(compiled)
+    if found is None:
+        found = kind_of(compiled, "") is Kind.READ and not any(
+            isinstance(part, TextClause)
+            for part in visitors.iterate(compiled.statement)
+        )
+        _NAMED_IN_FULL[compiled] = found
+    return found
+
+
+def _tell(
+    connection: Connection,
+    state: _State,
+    moment: Moment,
+    found: Opened,
+    by_name: bool,
+) -> bool:
     """Open a known moment; False if it was resolved under another search_path."""
+    if by_name:
+        _return(connection, state)
+        live_path, _ = _fetch(connection, _TELL_BY_NAME, (found.text,))
+        state.moment = moment
+        return bool(live_path == found.live_path)
     row = _fetch(connection, _TELL, (found.text, found.path))
     if state.live_path is None:
         state.live_path = row[0]

@@ -34,6 +34,8 @@ class Moment:
     mark: str | None
     before: bool = False
     strict: bool = False
+    by_name: bool = False
+    """Whether it is read by statements of mapped classes only, as far as can be."""
     opened: WeakKeyDictionary[Engine, "Opened"] = field(
         default_factory=WeakKeyDictionary
     )

@@ -6,6 +6,7 @@ whatever kind it is, and what is reached from there is of that moment, too.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import inspect as sa_inspect
@@ -98,10 +99,12 @@ def moment_of(version: Any) -> "Moment":
     began = getattr(version, names["created_transaction_id"])
     ended = getattr(version, names["transaction_id"])
     if began is not None:
-        return Moment.of(None, began, None)
-    if ended is not None:
-        return Moment.of(None, ended, None, before=True)
-    return Moment.now()
+        found = Moment.of(None, began, None)
+    elif ended is not None:
+        found = Moment.of(None, ended, None, before=True)
+    else:
+        found = Moment.now()
+    return replace(found, by_name=True)
 
 
 def _made(version: Any, past: "PastSession") -> Any:
