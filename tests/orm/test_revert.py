@@ -67,7 +67,9 @@ class User(Versioned, Base):
     data: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     password: Mapped[str] = mapped_column(default="unset")
     logins: Mapped[int] = mapped_column(server_default="7")
-    loud: Mapped[str | None] = mapped_column(Computed('upper("full name")'))
+    loud: Mapped[str | None] = mapped_column(
+        Computed('upper("full name")', persisted=True)
+    )
     place: Composite[Point] = composite(
         Point,
         mapped_column("x", Integer, nullable=True),
