@@ -350,16 +350,55 @@ comment on function chrononaut._moment(timestamptz, bigint, text, boolean) is
     'Resolves a moment: which transactions, and which changes of one, are later than it.';
 
 
+create or replace function chrononaut._bounded_moment(moment text)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('select m.*, (-9223372036854775808)::pg_catalog.int8 as any_change, '
+        'least(m.first, m.own, (select pg_catalog.min(x.id) '
+            'from pg_catalog.unnest(m.running) x(id))) as low from %s m', moment)
+$$;
+
+comment on function chrononaut._bounded_moment(text) is
+    'A query: the moment, and the smallest id that a later transaction can have.';
+
+
+create or replace function chrononaut._probably_later(v chrononaut.versioning, alias text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Ranges, though their ends are open: so the planner takes them for small parts. The one
+    -- over transactions serves whole tables by BRIN; the one over changes excludes nothing,
+    -- but keeps the index of the key the cheapest way to a single row.
+    select format(
+        '(%1$s.%2$I operator(pg_catalog.>=) (select m.low from moment m) '
+            'and %1$s.%2$I operator(pg_catalog.<=) 9223372036854775807 '
+            'or %1$s.%2$I operator(pg_catalog.<) 0 '
+                'and %1$s.%3$I operator(pg_catalog.>) (select m.since from moment m)) '
+        'and %1$s.%4$I operator(pg_catalog.>=) (select m.any_change from moment m) '
+        'and %1$s.%4$I operator(pg_catalog.<=) 9223372036854775807',
+        alias,
+        chrononaut._meta_name(v.meta, 'transaction_id'),
+        chrononaut._meta_name(v.meta, 'changed'),
+        chrononaut._meta_name(v.meta, 'change_id'))
+$$;
+
+comment on function chrononaut._probably_later(chrononaut.versioning, text) is
+    'A condition for indexes that all changes later than the moment fulfil.';
+
+
 create or replace function chrononaut._later(v chrononaut.versioning, alias text)
     returns text
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- A range, though its upper end is open: so the planner takes it for a small part.
     select format(
-        '(%1$s.%2$I operator(pg_catalog.>=) (select m.first from moment m) '
-            'and %1$s.%2$I operator(pg_catalog.<=) 9223372036854775807 '
+        '((%1$s.%2$I operator(pg_catalog.>=) (select m.first from moment m) '
             'or %1$s.%2$I operator(pg_catalog.=) any ((select m.running from moment m)::bigint[]) '
             'or %1$s.%2$I operator(pg_catalog.=) (select m.own from moment m) '
             'or %1$s.%2$I operator(pg_catalog.<) 0 '
@@ -368,7 +407,7 @@ as $$
             'and %1$s.%4$I operator(pg_catalog.<=) (select m.upto from moment m)) is not true '
         'and ((select m.keyed from moment m) is not true '
             'or not chrononaut._superseded_%5$s('
-                '%6$s, %1$s.%4$I, (select m.own from moment m)))',
+                '%6$s, %1$s.%4$I, (select m.own from moment m))))',
         alias,
         chrononaut._meta_name(v.meta, 'transaction_id'),
         chrononaut._meta_name(v.meta, 'changed'),
@@ -489,22 +528,24 @@ create or replace function chrononaut._past_query(v chrononaut.versioning, momen
 as $$
     -- The live table is locked first, everywhere: migrations lock in that order. The moment
     -- is asked for at once: one that does not exist is an error though nothing changed.
+    -- Row locks put all later changes of a key behind all others, so the first of them is
+    -- the one whose predecessor is not later.
     select format(
-        'with moment as materialized (select m.* from %1$s m) '
-        'select %2$s from %3$s%4$I.%5$I r '
+        'with moment as materialized (%1$s) select %2$s from %3$s%4$I.%5$I r '
         'where (select m.keyed from moment m) is not null and not exists ('
             'select from %6$s h where %7$s and %8$s) '
         'union all select %9$s from %6$s h where h.%10$I operator(pg_catalog.<>) ''I'' '
-            'and %8$s and not exists (select from %6$s e where %11$s '
-                'and e.%12$I operator(pg_catalog.<) h.%12$I and %13$s)%14$s',
-        moment,
+            'and %8$s and (select %13$s from %6$s e where %11$s '
+                'and e.%12$I operator(pg_catalog.<) h.%12$I '
+                'order by e.%12$I desc limit 1) is not true%14$s',
+        chrononaut._bounded_moment(moment),
         string_agg(chrononaut._past_value(v, a.attnum, 'r'), ', ' order by a.attnum),
         (select case c.relkind when 'p' then '' else 'only ' end
             from pg_class c where c.oid = v.relid),
         v.schema_name, v.table_name,
         chrononaut._history_reference(v),
         chrononaut._key_matches(v, 'h', 'r', true),
-        chrononaut._later(v, 'h'),
+        chrononaut._probably_later(v, 'h') || ' and ' || chrononaut._later(v, 'h'),
         string_agg(chrononaut._past_value(v, a.attnum, 'h'), ', ' order by a.attnum),
         chrononaut._meta_name(v.meta, 'operation'),
         chrononaut._key_matches(v, 'e', 'h'),
