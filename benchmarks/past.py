@@ -22,7 +22,7 @@ _CHANGE = "update wide_past set quantity = quantity + 1, price = 1 where id % {0
 # One sweep, and half of them, are later than the marks; each counts as a transaction.
 _MARK = """
     insert into chrononaut.mark (name, snapshot, transaction_id, change_id, made_by)
-    values (%s, %s, 0, 0, current_user)
+    values (%s, %s, %s, 0, current_user)
 """
 _ONE = "select * from chrononaut.as_of(null::long_past, mark => '{1}') where id = {0}"
 _ALL = "select count(name), sum(price), sum(quantity), max(updated) from {0}"
@@ -50,7 +50,7 @@ def create(connection: Connection, sweeps: int, rows: int) -> None:
     """Create a long history, and a table of *rows* with a tenth changed since."""
     large.create(connection, LONG, sweeps)
     for name, first in (("recent", sweeps), ("half", sweeps // 2)):
-        connection.execute(_MARK.encode(), [name, f"{first}:{first}:"])
+        connection.execute(_MARK.encode(), [name, f"{first}:{first}:", first])
     create_table(connection, WIDE.table)
     for start in range(0, rows, ROWS):
         connection.execute(_MILLION.format(start).encode())

@@ -357,6 +357,7 @@ create or replace function chrononaut._bounded_moment(moment text)
     set search_path = pg_catalog, pg_temp
 as $$
     select format('select m.*, (-9223372036854775808)::pg_catalog.int8 as any_change, '
+        '''-infinity''::pg_catalog.timestamptz as any_time, '
         'least(m.first, m.own, (select pg_catalog.min(x.id) '
             'from pg_catalog.unnest(m.running) x(id))) as low from %s m', moment)
 $$;
@@ -372,15 +373,18 @@ create or replace function chrononaut._probably_later(v chrononaut.versioning, a
     set search_path = pg_catalog, pg_temp
 as $$
     -- Ranges, though their ends are open: so the planner takes them for small parts. The one
-    -- over transactions serves whole tables by BRIN; the one over changes excludes nothing,
-    -- but keeps the index of the key the cheapest way to a single row.
+    -- over transactions serves whole tables by BRIN. Those over changes and their times
+    -- exclude nothing: they keep the index of the key the cheapest way to a single row, and
+    -- BRIN the cheapest way to all of them.
     select format(
         '(%1$s.%2$I operator(pg_catalog.>=) (select m.low from moment m) '
             'and %1$s.%2$I operator(pg_catalog.<=) 9223372036854775807 '
             'or %1$s.%2$I operator(pg_catalog.<) 0 '
                 'and %1$s.%3$I operator(pg_catalog.>) (select m.since from moment m)) '
         'and %1$s.%4$I operator(pg_catalog.>=) (select m.any_change from moment m) '
-        'and %1$s.%4$I operator(pg_catalog.<=) 9223372036854775807',
+        'and %1$s.%4$I operator(pg_catalog.<=) 9223372036854775807 '
+        'and %1$s.%3$I operator(pg_catalog.>=) (select m.any_time from moment m) '
+        'and %1$s.%3$I operator(pg_catalog.<=) ''infinity''::pg_catalog.timestamptz',
         alias,
         chrononaut._meta_name(v.meta, 'transaction_id'),
         chrononaut._meta_name(v.meta, 'changed'),
@@ -529,11 +533,13 @@ as $$
     -- The live table is locked first, everywhere: migrations lock in that order. The moment
     -- is asked for at once: one that does not exist is an error though nothing changed.
     -- Row locks put all later changes of a key behind all others, so the first of them is
-    -- the one whose predecessor is not later.
+    -- the one whose predecessor is not later. What the OR keeps from becoming a join probes
+    -- the index for few live rows and is read once, into a hash table, for many.
     select format(
         'with moment as materialized (%1$s) select %2$s from %3$s%4$I.%5$I r '
-        'where (select m.keyed from moment m) is not null and not exists ('
-            'select from %6$s h where %7$s and %8$s) '
+        'where (select m.keyed from moment m) is not null '
+            'and ((select m.keyed from moment m) is null '
+                'or not exists (select from %6$s h where %7$s and %8$s)) '
         'union all select %9$s from %6$s h where h.%10$I operator(pg_catalog.<>) ''I'' '
             'and %8$s and (select %13$s from %6$s e where %11$s '
                 'and e.%12$I operator(pg_catalog.<) h.%12$I '
