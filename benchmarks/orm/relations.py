@@ -1,7 +1,7 @@
 """Relations of versions, in one tool's turn: `relations.py TOOL URL OBJECTS ROUNDS`.
 
-Users with articles, each with ten versions: reads the articles of a version, the version
-at a time, and reverts a user along with them. Prints seconds as JSON. Written for
+Users with articles, each with ten versions: reads the articles of a version, finds the
+version at a time, and reverts a user with them. Prints seconds as JSON. Written for
 SQLAlchemy 2.0 and later, so that SQLAlchemy-Continuum runs it, too.
 """
 
