@@ -75,12 +75,32 @@ def open_cursor(connection: Connection) -> Iterator[Cursor]:
             closing(connection.connection.cursor()) as cursor,
             _explicit_transaction(connection, cursor),
         ):
-            yield cursor
+            numbered = connection.dialect.paramstyle == "numeric_dollar"
+            yield _Numbering(cursor) if numbered else cursor
     else:
         raise TypeError(
             "expected a connection of psycopg or SQLAlchemy, "
             f"not {type(connection).__name__}; with a Session use session.connection()"
         )
+
+
+class _Numbering:
+    """A cursor of a driver that numbers its parameters, such as asyncpg."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """Execute a statement whose parameters stand as %s."""
+        if not parameters:
+            return self._cursor.execute(statement)
+        head, *parts = statement.split("%s")
+        numbered = (f"${number}{part}" for number, part in enumerate(parts, start=1))
+        return self._cursor.execute("".join([head, *numbered]), parameters)
+
+    def fetchall(self) -> Sequence[Any]:
+        """Return the rows of the last statement."""
+        return self._cursor.fetchall()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, NullPool, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import chrononaut_pg
 from chrononaut_pg import (
@@ -17,6 +17,7 @@ from chrononaut_pg import (
     ChangeInfoRequiredError,
     ChrononautException,
     InvalidChangeInfoError,
+    Versioned,
     change_info,
     rationale,
 )
@@ -215,3 +216,30 @@ def test_readers_run_inside_run_sync(run: Run) -> None:
         )
 
     assert run(work) == ([0], 0)
+
+
+def test_tables_are_created_and_dropped_with_their_versioning(run: Run) -> None:
+    class Own(DeclarativeBase):
+        pass
+
+    class Parcel(Versioned, Own):
+        __tablename__ = "parcel"
+        __chrononaut_hidden__ = ["code"]  # noqa: RUF012
+        id: Mapped[int] = mapped_column(primary_key=True)
+        code: Mapped[str]
+        weight: Mapped[int]
+
+    async def work(own: AsyncSession) -> Any:
+        connection = await own.connection()
+        await connection.run_sync(Own.metadata.create_all)
+        parcel = Parcel(id=1, code="x", weight=1)
+        own.add(parcel)
+        await own.flush()
+        parcel.weight = 2
+        await own.flush()
+        versions = await own.run_sync(lambda _: parcel.versions())
+        await connection.run_sync(Own.metadata.drop_all)
+        left = await own.scalar(text("select to_regclass('parcel_history')::text"))
+        return [version.weight for version in versions], left
+
+    assert run(work) == ([1], None)
