@@ -401,6 +401,28 @@ comment on function chrononaut._live_only() is
     'Tables and views that have no past.';
 
 
+create or replace function chrononaut._may_lack_past(schemas name[])
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select exists (
+        select from chrononaut.past_tables p
+        where to_regclass(format('%I.%I', p.schema_name, p.table_name)) is null
+            or p.schema_name = any (schemas)
+                and to_regclass(format('%I.%I', p.past_schema, p.table_name)) is null)
+        or exists (
+            select from (
+                select distinct p.schema_name from chrononaut.past_tables p
+                where p.schema_name = any (schemas)) s
+            where not chrononaut._has_past_schema(s.schema_name))
+$$;
+
+comment on function chrononaut._may_lack_past(name[]) is
+    'Whether a table could lack a view of its past; quicker than to say which.';
+
+
 create or replace function chrononaut._check_past(schemas name[])
     returns void
     language plpgsql
@@ -411,6 +433,9 @@ as $$
 declare
     v_gap record;
 begin
+    if not chrononaut._may_lack_past(schemas) then
+        return;
+    end if;
     -- What has no view would be read live, without a word.
     select t.relation, n.nspname, chrononaut._has_past_schema(n.nspname) as has_schema,
         chrononaut._past_schema(n.nspname) as past_schema
