@@ -74,6 +74,31 @@ comment on function chrononaut._compose_change_info(text) is
     'Change info as it is recorded, from the text of the setting; the key tables is kept.';
 
 
+create or replace function chrononaut._says_nothing(said text, table_name text)
+    returns boolean
+    language plpgsql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if said is null or position('"tables"' in said) = 0 then
+        return said is null;
+    end if;
+    begin
+        return said::jsonb - 'tables' = '{}'
+            and said::jsonb #> array['tables', table_name] is null;
+    exception when data_exception then
+        -- Text that is no object is refused elsewhere.
+        return false;
+    end;
+end;
+$$;
+
+comment on function chrononaut._says_nothing(text, text) is
+    'Whether change info is missing: none is said, or only of other tables.';
+
+
 create or replace function chrononaut.change_info()
     returns jsonb
     language plpgsql

@@ -199,12 +199,12 @@ declare
     v_moved bigint;
 begin%1$s$body$,
         case when v.require_change_info then format($body$
-    if v_said is null then
+    if chrononaut._says_nothing(v_said, %2$L) then
         perform chrononaut._refuse(%1$s,
             format('a write to %%s needs change info', %1$s::regclass),
             'Begin with: select chrononaut.set_change_info(user_id => ..., rationale => ...);',
             'VH002');
-    end if;$body$, v.relid) else '' end)
+    end if;$body$, v.relid, v.schema_name || '.' || v.table_name) else '' end)
 $$;
 
 comment on function chrononaut._capture_head(chrononaut.versioning) is

@@ -114,7 +114,8 @@ begin
             format('TRUNCATE of versioned table %s is not allowed', target),
             'Use DELETE, or alter_versioning(..., on_truncate => ''record'').', 'VH006');
     end if;
-    if v.require_change_info and said is null then
+    if v.require_change_info
+        and chrononaut._says_nothing(said, v.schema_name || '.' || v.table_name) then
         perform chrononaut._refuse(target,
             format('a write to %s needs change info', target),
             'Begin with: select chrononaut.set_change_info(user_id => ..., rationale => ...);',

@@ -289,7 +289,9 @@ create or replace function chrononaut._check_said(v chrononaut.versioning)
 as $$
 begin
     if v.require_change_info
-        and coalesce(current_setting('chrononaut.change_info', true), '') = '' then
+        and chrononaut._says_nothing(
+            nullif(current_setting('chrononaut.change_info', true), ''),
+            v.schema_name || '.' || v.table_name) then
         perform chrononaut._refuse(v.relid,
             format('a lock on %s needs change info', v.relid::regclass),
             'Begin with: select chrononaut.set_change_info(user_id => ..., rationale => ...);',

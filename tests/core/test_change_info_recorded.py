@@ -223,6 +223,18 @@ def test_required_change_info_is_required(db: Db, granularity: str) -> None:
     assert len(infos(db)) == 1
 
 
+def test_what_is_said_of_other_tables_only_is_not_enough(db: Db) -> None:
+    version_note(db, ", require_change_info => true")
+    for table, refused in (("public.other", True), ("public.note", False)):
+        said = f'{{"tables": {{"{table}": {{"user_id": "x"}}}}}}'
+        run(db, f"select set_config('chrononaut.change_info', '{said}', true)")
+        if refused:
+            refusal(db, "VH002", "insert into note values (1)")
+        else:
+            run(db, "insert into note values (1)")
+    assert [info["user_id"] for info in infos(db)] == ["x"]
+
+
 def test_required_change_info_is_required_from_psql_too(
     db: Db, db_url: str, clients: Path
 ) -> None:

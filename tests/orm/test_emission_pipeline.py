@@ -63,7 +63,9 @@ def test_write_without_anything_to_say_sends_nothing(
     with traced(warm, tmp_path / "trace") as messages:
         warm.execute(update(Item).values(value=1))
 
-    assert settings(messages) == 0
+    # Models of other modules may speak for their own tables, in any write.
+    sent = [one for one in messages if one.split("\t")[1] == "F"]
+    assert settings([one for one in sent if '{"tables": {' not in one]) == 0
 
 
 @pytest.mark.parametrize("kind", ["read", "unversioned", "untracked", "unchanged"])
