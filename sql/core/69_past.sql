@@ -314,6 +314,24 @@ comment on column chrononaut.past_tables.past_schema is 'The schema of the view.
 grant select on chrononaut.past_tables to public;
 
 
+create or replace view chrononaut._moved_tables as
+select v.schema_name, v.table_name
+from chrononaut.versioning v
+cross join lateral (
+    select to_regclass(format('%I.%I', v.schema_name, v.table_name)) as found) f
+where v.active
+    and (f.found is null
+        or f.found <> v.relid and v.registered_in = (select chrononaut._here()));
+
+comment on view chrononaut._moved_tables is
+    'Versioned tables that are not under their names of the last synchronisation.';
+comment on column chrononaut._moved_tables.schema_name is 'The schema that it was in.';
+comment on column chrononaut._moved_tables.table_name is
+    'The name that it had; by now it may be another table''s.';
+
+grant select on chrononaut._moved_tables to public;
+
+
 create or replace function chrononaut._moment_text(
     at timestamptz default null,
     transaction_id bigint default null,
@@ -407,10 +425,10 @@ create or replace function chrononaut._may_lack_past(schemas name[])
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select exists (
-        select from chrononaut.past_tables p
-        where to_regclass(format('%I.%I', p.schema_name, p.table_name)) is null
-            or p.schema_name = any (schemas)
+    select exists (select from chrononaut._moved_tables)
+        or exists (
+            select from chrononaut.past_tables p
+            where p.schema_name = any (schemas)
                 and to_regclass(format('%I.%I', p.past_schema, p.table_name)) is null)
         or exists (
             select from (
@@ -513,6 +531,45 @@ comment on function chrononaut._path_past_first(name[], text) is
     'A search_path that finds in each schema the past of what has one, else what is there.';
 
 
+create or replace function chrononaut._check_hidden_past(schemas name[])
+    returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_front record;
+begin
+    select n.nspname, c.relname, p.schema_name
+    into v_front
+    from unnest(schemas) with ordinality f(name, position)
+    join pg_namespace n on n.nspname = f.name
+    join pg_class c on c.relnamespace = n.oid
+    join chrononaut.past_tables p on p.table_name = c.relname
+    join unnest(schemas) with ordinality b(name, position)
+        on b.name = p.schema_name and b.position > f.position
+    where not exists (
+        select from chrononaut.past_tables o
+        where o.schema_name = n.nspname and o.table_name = c.relname)
+    order by f.position, c.relname
+    limit 1;
+    if found then
+        raise exception '%.% has no past, and hides %.% that has one',
+            quote_ident(v_front.nspname), quote_ident(v_front.relname),
+            quote_ident(v_front.schema_name), quote_ident(v_front.relname)
+            using errcode = 'VH003',
+                  schema = v_front.nspname,
+                  table = v_front.relname,
+                  hint = 'Take its schema out of the search_path, or open the past without strict.';
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_hidden_past(name[]) is
+    'Raises if a name on this path would mean another table once live ones are out of sight.';
+
+
 create or replace function chrononaut.open_past(
     at timestamptz default null,
     transaction_id bigint default null,
@@ -525,23 +582,26 @@ as $$
 -- No search_path of its own: it changes the session's.
 #variable_conflict use_variable
 declare
+    v_schemas name[];
     v_past text;
     v_live text;
 begin
     perform chrononaut.close_past();
     v_live := pg_catalog.current_setting('search_path');
-    v_past := chrononaut._past_path(pg_catalog.current_schemas(false));
+    v_schemas := pg_catalog.current_schemas(false);
+    v_past := chrononaut._past_path(v_schemas);
     if v_past operator(pg_catalog.=) '' then
         raise exception 'no schema of the search_path has versioned tables: %', v_live
             using errcode = 'VH003',
                   hint = 'chrononaut.past_tables lists them; set search_path to their schema first.';
+    elsif strict then
+        perform chrononaut._check_hidden_past(v_schemas);
+    else
+        v_past := chrononaut._path_past_first(v_schemas, v_live);
     end if;
     perform pg_catalog.set_config('chrononaut.past',
         chrononaut._moment_text(at, transaction_id, mark, before), false);
     perform pg_catalog.set_config('chrononaut.live_path', v_live, false);
-    if not strict and v_live operator(pg_catalog.<>) '' then
-        v_past := pg_catalog.concat(v_past, ', ', v_live);
-    end if;
     perform pg_catalog.set_config('search_path', v_past, false);
     return v_past;
 end;

@@ -285,3 +285,59 @@ def test_past_tables_lists_what_can_be_read(shop: Db) -> None:
         ("Other App", "price", "chrononaut_past_Other App"),
         ("app", "item", "chrononaut_past_app"),
     ]
+
+
+TWINS = """
+create schema live_one;
+create schema live_two;
+create table live_one.x (id int primary key, v text);
+create table live_two.x (id int primary key, v text);
+create table live_one.y (id int primary key, v text);
+create table live_two.y (id int primary key, v text);
+insert into live_one.x values (1, 'one'); insert into live_one.y values (1, 'one');
+insert into live_two.x values (1, 'two'); insert into live_two.y values (1, 'two');
+select chrononaut.create_versioning('live_two.x');
+select chrononaut.create_versioning('live_one.y');
+select chrononaut.mark('twins');
+update live_one.x set v = 'one, now'; update live_one.y set v = 'one, now';
+update live_two.x set v = 'two, now'; update live_two.y set v = 'two, now';
+"""
+
+
+def test_names_mean_in_the_past_what_they_mean_in_the_present(db: Db) -> None:
+    """An unversioned table that hides a versioned one hides its past, too."""
+    run(db, TWINS)
+    found = []
+    for path in ("live_one, live_two", "live_two, live_one"):
+        run(db, f"set search_path = {path}")
+        open_past(db, "mark => 'twins'")
+        found += rows(db, "select x.v, y.v from x join y using (id)")
+        close_past(db)
+
+    assert found == [("one, now", "one"), ("two", "two, now")]
+
+
+def test_strict_refuses_a_path_on_which_a_live_table_hides_a_past(db: Db) -> None:
+    run(db, TWINS)
+    run(db, "set search_path = live_one, live_two")
+    diag = refusal(
+        db, "VH003", "select chrononaut.open_past(mark => 'twins', strict => true)"
+    )
+    assert (diag.schema_name, diag.table_name) == ("live_one", "x")
+    assert value(db, "show search_path") == "live_one, live_two"
+    run(db, "drop table live_one.x")
+    open_past(db, "mark => 'twins', strict => true")
+    assert rows(db, "select x.v, y.v from x join y using (id)") == [("two", "one")]
+
+
+def test_table_that_took_the_name_of_a_versioned_one_is_not_read_as_its_past(
+    shop: Db,
+) -> None:
+    run(shop, "alter table app.item rename to old_item")
+    run(shop, "create table app.item (id int primary key, name text)")
+    diag = refusal(shop, "VH005", "select chrononaut.open_past(mark => 'then')")
+    assert "sync_versioning('app.old_item')" in (diag.message_hint or "")
+    run(shop, "select chrononaut.sync_versioning('app.old_item')")
+    open_past(shop)
+    assert rows(shop, "select name from old_item order by id") == [("a",), ("b",)]
+    assert rows(shop, "select name from item") == []
