@@ -42,6 +42,13 @@ class Related:
         return self if version is None else related(version, self.name)
 
 
+class Proxied(Related):
+    """The attribute of a history class that gives an association proxy of a version."""
+
+    def __get__(self, version: Any, owner: type[Any]) -> Any:
+        return self if version is None else getattr(past_instance(version), self.name)
+
+
 def related(version: Any, name: str) -> Any:
     """Return what the relation *name* of the model held when *version* began."""
     instance = past_instance(version)

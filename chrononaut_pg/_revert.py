@@ -148,11 +148,11 @@ class Plan:
         tables = [table for node in nodes for table in tables_of(node.past)]
         recorded = self._recorded = Recorded(self._session, tables)
         keyed = [(n, r) for n in nodes for r in n.relations if n.live is not None]
+        self._remove(nodes)  # may flush, so that nobody may be without a parent yet
         for node, relation in keyed:
             if mixed(node.live, relation.of):
                 for one in relation.present:
                     take(node.live, relation.of, one)
-        self._remove(nodes)
         for node in nodes:
             if node.live is None:
                 self._resurrect(node)
@@ -202,6 +202,7 @@ class Plan:
             value = getattr(was.past, name_of(mine, remote))
             wanted[name_of(source, local)] = value
         if all(getattr(node.live, name) == v for name, v in wanted.items()):
+            take(node.live, relation.of, one)  # collections may go by its values
             self._restore(was)
             put(node.live, relation.of, one)
             return
@@ -244,9 +245,12 @@ class Plan:
         if node.resurrected or not is_declared(model):
             return
         one = declaration(model)
-        for prop in known(one, node.past):
-            if not is_fixed(one, prop):
-                self._set(node, one, prop)
+        wanted = [prop for prop in known(one, node.past) if not is_fixed(one, prop)]
+        unloaded = sa_inspect(node.live).unloaded & {prop.key for prop in wanted}
+        if unloaded:  # deferred ones at once, and those that refuse to be loaded
+            self._session.refresh(node.live, unloaded)
+        for prop in wanted:
+            self._set(node, one, prop)
 
     def _set(self, node: Node, one: Declaration, prop: Any) -> None:
         value = getattr(node.past, prop.key)

@@ -6,18 +6,19 @@ Made on first use and mapped imperatively over the versions view of the model's 
 import functools
 import importlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Select, false, or_, select
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.ext.associationproxy import AssociationProxyExtensionType
 from sqlalchemy.orm import Mapper, configure_mappers, object_session
 
 from chrononaut_pg._comparing import attributes, differing
 from chrononaut_pg._mapping import Mapping
 from chrononaut_pg._read_only import ReadOnly, guard_flushes, keep_what_lasts
-from chrononaut_pg._related import Related
+from chrononaut_pg._related import Proxied, Related
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
 from chrononaut_pg.exceptions import NoSessionError
 
@@ -223,9 +224,9 @@ def _make(one: Declaration) -> type[Any]:
         },
     )
     Mapping(one, cls, base, History).map()
-    for name in one.mapper.relationships.keys():  # noqa: SIM118
+    for name, given in _relations(one):
         if name not in vars(cls):
-            setattr(cls, name, Related(name))
+            setattr(cls, name, given(name))
     _CLASSES[one.model] = cls
     guard_flushes()
     keep_what_lasts()
@@ -233,6 +234,15 @@ def _make(one: Declaration) -> type[Any]:
         if mapper.local_table is one.table and is_declared(mapper.class_):
             _make(declaration(mapper.class_))
     return cls
+
+
+def _relations(one: Declaration) -> Iterator[tuple[str, type[Related]]]:
+    """Yield what leads to other objects, and how its versions give it."""
+    for name in one.mapper.relationships.keys():  # noqa: SIM118
+        yield name, Related
+    for key, found in one.mapper.all_orm_descriptors.items():
+        if isinstance(found.extension_type, AssociationProxyExtensionType):
+            yield str(key), Proxied
 
 
 def _base(one: Declaration) -> type[Any] | None:
