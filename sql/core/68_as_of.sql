@@ -603,7 +603,7 @@ begin
     -- A function, since the planner would charge a subquery for every row of every reader.
     execute format(
         'create or replace function chrononaut._superseded_%s(%s, after_change bigint, by_transaction bigint) '
-            'returns boolean language plpgsql stable cost 1 as %L',
+            'returns boolean language plpgsql stable cost 10 as %L',
         v.id, v_named,
         format('begin return exists (select from %s h where %s '
             'and h.%I operator(pg_catalog.>) $%s and h.%I operator(pg_catalog.=) $%s); end',
