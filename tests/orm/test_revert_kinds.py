@@ -333,7 +333,7 @@ def test_a_second_revert_writes_nothing_and_the_first_can_be_reverted(
         first(session).revert(relations=RELATIONS)
         session.commit()
         found.append(doc.versions()[-1].version)
-    *_, version, _ = doc.versions()
+    *_, version = doc.versions()
     version.revert(relations=RELATIONS)
     session.commit()
 
