@@ -17,7 +17,7 @@ from sqlalchemy.engine import ExceptionContext, ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from chrononaut_pg._providers import Provider, leave_all, own_providers, provider_on
-from chrononaut_pg._statements import Kind, kind_of
+from chrononaut_pg._statements import Kind, kind_of, kind_of_text
 from chrononaut_pg._strict import check_statement
 from chrononaut_pg.capture import current_capture
 from chrononaut_pg.context import Said, said, to_json
@@ -84,9 +84,11 @@ class Listener:
         executemany: bool,
     ) -> None:
         compiled = context.compiled if context is not None else None
-        if context is not None and context.isddl:
-            return
-        kind = kind_of(compiled, statement)
+        kind = (
+            kind_of_text(statement)
+            if context is not None and context.isddl
+            else kind_of(compiled, statement)
+        )
         if kind is Kind.READ or kind is Kind.VERB:
             return
         told = _told(connection)
@@ -96,9 +98,12 @@ class Listener:
             told.busy = True
             try:
                 text = self._text(connection, told, compiled, statement)
-                self._say(connection, told, text, None if executemany else context)
+                alone = executemany or kind is Kind.SCRIPT
+                self._say(connection, told, text, None if alone else context)
             finally:
                 told.busy = False
+            if kind is Kind.SCRIPT:
+                told.forget()
 
     def _text(
         self, connection: Connection, told: _Told, compiled: Any, statement: str
@@ -131,10 +136,12 @@ class Listener:
     ) -> None:
         """Say *text*, along with the statement of *context* if there is one."""
         suppressed = said().suppressed
-        if text == told.text and suppressed == told.suppressed:
-            return
         fairy = connection.connection
         driver = fairy.dbapi_connection
+        if (told.text or told.suppressed) and _is_idle(driver):
+            told.text, told.suppressed = "", False  # ended on the driver's connection
+        if text == told.text and suppressed == told.suppressed:
+            return
         if autocommits(driver):
             self._warn(text)
             return
@@ -297,6 +304,16 @@ def _is_psycopg(driver: Any) -> bool:
     """Whether a connection is psycopg's; importing that takes 50 ms, so ask first."""
     loaded = sys.modules.get("psycopg")
     return loaded is not None and isinstance(driver, loaded.Connection)
+
+
+def _is_idle(driver: Any) -> bool:
+    """Whether a driver that can tell knows of no transaction."""
+    status = getattr(driver, "pgconn", driver)
+    known = getattr(status, "transaction_status", None)
+    if known is None:
+        ask = getattr(driver, "get_transaction_status", None)  # psycopg2
+        return ask is not None and ask() == 0
+    return bool(known == 0)
 
 
 def autocommits(driver: Any) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy.sql import elements, visitors
 from sqlalchemy.sql.compiler import Compiled
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.functions import FunctionElement, GenericFunction
+from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.sql.selectable import CompoundSelect, Select
 
 
@@ -25,6 +26,8 @@ class Kind(Enum):
     """It changes nothing."""
     WRITE = "write"
     """It may change versioned rows."""
+    SCRIPT = "script"
+    """It may change versioned rows, and then end a transaction or what was said."""
     ROLLBACK = "rollback"
     """It ends a transaction, or brings back what was said at a savepoint."""
     VERB = "verb"
@@ -48,7 +51,6 @@ _VERBS = frozenset(
         "commit",
         "create",
         "deallocate",
-        "discard",
         "drop",
         "end",
         "fetch",
@@ -63,7 +65,6 @@ _VERBS = frozenset(
         "refresh",
         "reindex",
         "release",
-        "reset",
         "revoke",
         "savepoint",
         "security",
@@ -75,12 +76,19 @@ _VERBS = frozenset(
     ]
 )
 
-_ENDS = frozenset(["abort", "commit", "end", "prepare", "rollback"])
+_ENDS = frozenset(["abort", "commit", "discard", "end", "prepare", "reset", "rollback"])
 
 _READS = frozenset(["select", "table", "values"])
 
 _GOES_ON = re.compile(r";\s*\w")
 """More statements follow, as in `set local x = 1; update ...`."""
+
+_ENDS_INSIDE = re.compile(rf";\s*(?:{'|'.join(sorted(_ENDS))})\b", re.IGNORECASE)
+
+_TABLE_AS = re.compile(
+    r"\btable\b.*?\bas[\s(]+(?:execute|select|table|values|with)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 
 _CALL = re.compile(r'([\w$."]+)\s*\(')
 
@@ -206,6 +214,9 @@ _HARMLESS = frozenset(
     ]
 )
 
+_KNOWN_ELEMENTS = ("sqlalchemy.", "chrononaut_pg.")
+"""Where elements come from that are known; others may compile to anything."""
+
 _LITERAL = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 
 _WRITES = re.compile(r"\b(insert|update|delete|merge|into)\b|;", re.IGNORECASE)
@@ -225,10 +236,13 @@ def kind_of(compiled: Compiled | None, text: str) -> Kind:
 def kind_of_text(text: str) -> Kind:
     """Return what a textual statement may do."""
     word = first_word(text)
+    if _ENDS_INSIDE.search(text):
+        return Kind.SCRIPT
     if word in _ENDS:
         return Kind.ROLLBACK
     if word == "" or word in _VERBS:
-        return Kind.WRITE if _GOES_ON.search(text) else Kind.VERB
+        makes = word == "create" and _TABLE_AS.search(text)
+        return Kind.WRITE if makes or _GOES_ON.search(text) else Kind.VERB
     if word in _READS and not _WRITES.search(text) and not _calls_unknown(text):
         return Kind.READ
     return Kind.WRITE
@@ -270,6 +284,11 @@ def _may_write(part: Any) -> bool:
     match part:
         case UpdateBase():
             return True
+        case SchemaItem():
+            return False  # also of classes of the application's own
+        case Select() if part._prefixes or part._suffixes:
+            added = [text for text, _ in (*part._prefixes, *part._suffixes)]
+            return any(_may_write(one) for one in added)
         case GenericFunction():
             return not type(part).__module__.startswith("sqlalchemy.")
         case FunctionElement():
@@ -279,4 +298,4 @@ def _may_write(part: Any) -> bool:
             return bool(_WRITES.search(part.text)) or _calls_unknown(part.text)
         case elements.ColumnClause(is_literal=True):
             return _calls_unknown(part.name)
-    return False
+    return not type(part).__module__.startswith(_KNOWN_ELEMENTS)
