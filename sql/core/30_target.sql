@@ -136,11 +136,21 @@ begin
             format('cannot version %s: it has inheritance children that are not versioned', target),
             format('Version %s first: triggers are not inherited.', v_child));
     end if;
+    select v.relid into v_child
+    from pg_partition_tree(target) p
+    join chrononaut.versioning v on v.relid = p.relid and v.active
+    where p.relid <> target
+    limit 1;
+    if found then
+        perform chrononaut._refuse(target,
+            format('cannot version %s: its partition %s is versioned by itself', target, v_child),
+            format('Run first: select chrononaut.drop_versioning(%L);', v_child));
+    end if;
 end;
 $$;
 
 comment on function chrononaut._check_relatives(regclass) is
-    'Raises VH003 if the table has inheritance children whose changes would be missed.';
+    'Raises VH003 if children of the table would be missed, or recorded twice.';
 
 
 create or replace function chrononaut._check_width(target regclass)

@@ -22,6 +22,9 @@ declare
 begin
     perform chrononaut._relocate();
     v := chrononaut._entry(tg_argv[0]::integer);
+    if not chrononaut._is_part(v, tg_relid) then
+        return null;
+    end if;
     perform chrononaut._check_truncate_locks(v, tg_relid);
     if current_setting('chrononaut.suppressed', true) = 'on' then
         if chrononaut._suppressed(v.id) then
@@ -47,6 +50,22 @@ $$;
 
 comment on function chrononaut._record_truncate() is
     'Trigger before TRUNCATE: records every row that is about to go.';
+
+
+create or replace function chrononaut._is_part(v chrononaut.versioning, relation oid)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- A partition that was detached keeps the trigger, which only its owner can drop.
+    select coalesce(v.active and (
+        relation = v.relid
+        or v.relid in (select a.relid from pg_partition_ancestors(relation) a)), false)
+$$;
+
+comment on function chrononaut._is_part(chrononaut.versioning, oid) is
+    'Whether a relation is the versioned table or one of its partitions.';
 
 
 create or replace function chrononaut._truncated_here(

@@ -88,6 +88,40 @@ def test_partition_of_a_versioned_table_is_covered_already(parted: Db) -> None:
     assert parted.execute(covered).fetchone() == ("item_history",)
 
 
+def test_detached_partition_is_no_longer_recorded_nor_kept_from_truncate(
+    parted: Db,
+) -> None:
+    parted.execute(
+        "select chrononaut.alter_versioning('item', on_truncate => 'forbid')"
+    )
+    parted.execute("alter table item detach partition item_1")
+    parted.execute("truncate item_1")
+    parted.execute("select chrononaut.drop_versioning('item', true)")
+    parted.execute("insert into item_1 values (1, 1, 'a')")
+    parted.execute("truncate item_1")
+    assert parted.execute("select count(*) from item_1").fetchone() == (0,)
+
+
+def test_truncate_of_a_detached_partition_leaves_history_as_it_is(parted: Db) -> None:
+    history = "select operation, id, part from item_history order by change_id"
+    parted.execute("alter table item detach partition item_1")
+    before = parted.execute(history).fetchall()
+    parted.execute("insert into item_1 values (9, 9, 'other')")
+    parted.execute("truncate item_1")
+    assert parted.execute(history).fetchall() == before
+
+
+@pytest.mark.parametrize("versioned", ["item_1", "item_2"])
+def test_root_of_a_partition_that_is_versioned_by_itself_is_refused(
+    db: Db, versioned: str
+) -> None:
+    db.execute(SETUP)
+    db.execute("select chrononaut.create_versioning(%s)", [versioned])
+    with pytest.raises(Exception, match="versioned by itself") as caught:
+        db.execute("select chrononaut.create_versioning('item')")
+    assert getattr(caught.value, "sqlstate", None) == "VH003"
+
+
 REFUSED = {
     "view": "create view x as select 1 as id",
     "materialized view": "create materialized view x as select 1 as id",
