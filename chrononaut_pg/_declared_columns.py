@@ -7,7 +7,7 @@ be there.
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column
+from sqlalchemy import Column, Index, Table, UniqueConstraint
 from sqlalchemy.orm import Mapper
 
 from chrononaut_pg import _spellings
@@ -42,6 +42,24 @@ def known_column(
             hint="Check the spelling: give the names of columns or attributes.",
         )
     return column
+
+
+def indexed_foreign_keys(table: Table) -> list[str]:
+    """Return the names of foreign keys of one column that the live table indexes.
+
+    Without those that lead the primary key: by these the history is indexed anyway.
+    """
+    leading = {
+        next(iter(one.columns), None)
+        for one in (*table.indexes, *table.constraints)
+        if isinstance(one, Index | UniqueConstraint)
+    }
+    first = next(iter(table.primary_key.columns), None)
+    return [
+        column.name
+        for column in table.columns
+        if column.foreign_keys and column in leading and column is not first
+    ]
 
 
 def recording_columns(model: type[Any], mapper: Mapper[Any]) -> Iterator[Column[Any]]:

@@ -11,7 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, event
 
-from chrononaut_pg.declarations import declare_table, declared_tables, table_name
+from chrononaut_pg.declarations import (
+    declare_table,
+    declared_tables,
+    table_name,
+    to_create,
+)
 from chrononaut_pg.exceptions import (
     CoreOlderError,
     NotPermittedError,
@@ -122,7 +127,9 @@ def _version(
         oid = core.table_oid(connection, name)
         if oid is not None and oid not in done:
             core.create_versioning(
-                connection, name, _translated(connection, metadata, options)
+                connection,
+                name,
+                _translated(connection, metadata, to_create(table, options)),
             )
     for table in recording:
         name = _target(connection, table)

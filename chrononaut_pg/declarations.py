@@ -7,7 +7,7 @@ emission ask here. Nothing is read from a database.
 import functools
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import BinaryExpression
 
 from chrononaut_pg import _row_version, _spellings
 from chrononaut_pg._declared_columns import (
+    indexed_foreign_keys,
     known_column,
     named_columns,
     recording_columns,
@@ -225,11 +226,28 @@ def table_name(table: Table, schemas: Mapping[Any, Any] | None = None) -> str:
     return f"{quote(schema)}.{name}" if schema else name
 
 
+def to_create(table: Table, options: VersioningOptions) -> VersioningOptions:
+    """Return the options with which versioning is created where a model declares them.
+
+    Where it says nothing of indexes, the history gets those by which its relations are
+    read.
+    """
+    if options.indexes is not None:
+        return options
+    unread = {*(options.hidden or ()), *(options.untracked or ())}
+    found = [one for one in indexed_foreign_keys(table) if one not in unread]
+    return replace(options, indexes=found) if found else options
+
+
 def _options(table: Table, models: list[Declaration]) -> VersioningOptions:
     owner = models[0]
-    indexes = _names(named_columns(owner.model, owner.mapper, "indices"), table)
+    indexes: list[str] | None = _names(
+        named_columns(owner.model, owner.mapper, "indices"), table
+    )
     if _spellings.own(owner.model, "disable_indices"):
         indexes = []
+    elif _spellings.own(owner.model, "indices") is None:
+        indexes = None
     scalars = {
         name: value
         for name in _SCALARS
@@ -246,7 +264,7 @@ def _options(table: Table, models: list[Declaration]) -> VersioningOptions:
         hidden=_names({c for one in models for c in one.hidden}, table),
         untracked=_names({c for one in models for c in one.untracked} - version, table),
         history_table=_history_table(owner),
-        indexes=indexes or None,
+        indexes=indexes,
         parent=_parent_table(owner),
         **scalars,
     )

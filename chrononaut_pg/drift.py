@@ -1,11 +1,12 @@
 """How models and database differ: for autogenerate and for `check`."""
 
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, MetaData, Table
 
 from chrononaut_pg import core
-from chrononaut_pg.declarations import declared_tables, table_name
+from chrononaut_pg.declarations import declared_tables, table_name, to_create
 from chrononaut_pg.options import VersioningOptions
 
 DEFAULTS: dict[str, Any] = {
@@ -41,11 +42,11 @@ def check_models(connection: Connection, metadata: MetaData) -> list[core.Proble
                     name,
                     "its model is Versioned, but the table is not",
                     "create_versioning",
-                    shown(options),
+                    shown(to_create(table, options)),
                 )
             )
         else:
-            after, before = differences(connection, options, found.options)
+            after, before = differences(connection, table, options, found.options)
             problems += [
                 _problem(
                     name,
@@ -59,11 +60,17 @@ def check_models(connection: Connection, metadata: MetaData) -> list[core.Proble
 
 
 def differences(
-    connection: Connection, declared: VersioningOptions, registered: VersioningOptions
+    connection: Connection,
+    table: Table,
+    declared: VersioningOptions,
+    registered: VersioningOptions,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options that must change: as they are declared, and as they are."""
     after: dict[str, Any] = {}
     before: dict[str, Any] = {}
+    proposed = to_create(table, declared).indexes or ()
+    if declared.indexes is None and {*(registered.indexes or ())} <= {*proposed}:
+        declared = replace(declared, indexes=registered.indexes)
     for name, default in DEFAULTS.items():
         wanted = getattr(declared, name)
         wanted = default if wanted is None else wanted

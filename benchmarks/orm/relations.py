@@ -38,7 +38,6 @@ def models(base, mixin, extra):
         (*mixin, base),
         {
             "__tablename__": "related_article",
-            "__chrononaut_indices__": ["user_id"],  # Continuum copies the index
             **extra,
             "id": sa.Column(sa.Integer, primary_key=True),
             "title": sa.Column(sa.Text),

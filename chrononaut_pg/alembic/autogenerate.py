@@ -24,7 +24,7 @@ from chrononaut_pg.alembic.operations import (
     at_the_end,
 )
 from chrononaut_pg.ddl import recorded_tables
-from chrononaut_pg.declarations import declared_tables, table_name
+from chrononaut_pg.declarations import declared_tables, table_name, to_create
 from chrononaut_pg.drift import differences, given, shown
 from chrononaut_pg.options import VersioningOptions
 
@@ -111,7 +111,8 @@ class _Comparison:
         for name, (table, options) in self._declared.items():
             registered = self._registered.get(name)
             if registered is None:
-                last.append(CreateVersioningOp(table_name(table), **shown(options)))
+                wanted = shown(to_create(table, options))
+                last.append(CreateVersioningOp(table_name(table), **wanted))
             elif pair := self._changed(table, options, registered):
                 first.append(pair[0])
                 last.append(pair[1])
@@ -138,7 +139,7 @@ class _Comparison:
     ) -> Any:
         """Return operations to alter or sync a table that is versioned already."""
         target = table_name(table)
-        after, before = differences(self._connection, options, one.options)
+        after, before = differences(self._connection, table, options, one.options)
         if after:
             forward = AlterVersioningOp(target, before=before, **after)
             return at_the_end(forward, forward.reverse())

@@ -287,7 +287,7 @@ def test_disabled_indices_are_not_made() -> None:
         id: Mapped[int] = mapped_column(primary_key=True)
 
     [options] = declared_tables(Local.metadata).values()
-    assert options.indexes is None
+    assert options.indexes == ()
 
 
 def test_the_history_name_counts_only_beside_the_tables_name() -> None:
