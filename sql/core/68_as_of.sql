@@ -427,6 +427,30 @@ comment on function chrononaut._later(chrononaut.versioning, text) is
     'The condition that a change in the history is later than the moment.';
 
 
+create or replace function chrononaut._later_by_clock(v chrononaut.versioning, alias text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format(
+        '%1$s.%2$I operator(pg_catalog.<) 0 and chrononaut._later_before_%4$s('
+            '%5$s, %1$s.%3$I, (select m.since from moment m), (select m.own from moment m), '
+            '(select m.upto from moment m), (select m.keyed from moment m))',
+        alias,
+        chrononaut._meta_name(v.meta, 'transaction_id'),
+        chrononaut._meta_name(v.meta, 'change_id'),
+        v.id,
+        string_agg(format('%s.%I', alias, m.history_name), ', ' order by k.position))
+    from unnest(v.key) with ordinality k(name, position)
+    join chrononaut.versioned_column m
+        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+$$;
+
+comment on function chrononaut._later_by_clock(chrononaut.versioning, text) is
+    'The condition that a change is not later itself, but one before it: clocks go back.';
+
+
 create or replace function chrononaut._key_matches(
     v chrononaut.versioning,
     left_alias text,
@@ -533,15 +557,16 @@ as $$
     -- The live table is locked first, everywhere: migrations lock in that order. The moment
     -- is asked for at once: one that does not exist is an error though nothing changed.
     -- Row locks put all later changes of a key behind all others, so the first of them is
-    -- the one whose predecessor is not later. What the OR keeps from becoming a join probes
-    -- the index for few live rows and is read once, into a hash table, for many.
+    -- the one whose predecessor is not later; where clocks decide, that is looked into. What
+    -- the OR keeps from becoming a join probes the index for few live rows and is read once,
+    -- into a hash table, for many.
     select format(
         'with moment as materialized (%1$s) select %2$s from %3$s%4$I.%5$I r '
         'where (select m.keyed from moment m) is not null '
             'and ((select m.keyed from moment m) is null '
                 'or not exists (select from %6$s h where %7$s and %8$s)) '
         'union all select %9$s from %6$s h where h.%10$I operator(pg_catalog.<>) ''I'' '
-            'and %8$s and (select %13$s from %6$s e where %11$s '
+            'and %8$s and (select %13$s or %15$s from %6$s e where %11$s '
                 'and e.%12$I operator(pg_catalog.<) h.%12$I '
                 'order by e.%12$I desc limit 1) is not true%14$s',
         chrononaut._bounded_moment(moment),
@@ -557,7 +582,8 @@ as $$
         chrononaut._key_matches(v, 'e', 'h'),
         chrononaut._meta_name(v.meta, 'change_id'),
         chrononaut._later(v, 'e'),
-        chrononaut._past_keys(v, 'h'))
+        chrononaut._past_keys(v, 'h'),
+        chrononaut._later_by_clock(v, 'e'))
     from pg_attribute a
     where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
 $$;
@@ -579,6 +605,30 @@ comment on function chrononaut._asked_moment() is
     'The call that resolves the arguments of as_of().';
 
 
+create or replace function chrononaut._stored_key(
+    v chrononaut.versioning,
+    out types text,
+    out named text,
+    out same text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(format_type(a.atttypid, -1), ', ' order by k.position),
+        string_agg(format('k%s %s', k.position, format_type(a.atttypid, -1)), ', '
+            order by k.position),
+        string_agg(format('e.%I %s $%s', m.history_name,
+            chrononaut._key_operator(v.relid, k.name), k.position), ' and ' order by k.position)
+    from unnest(v.key) with ordinality k(name, position)
+    join chrononaut.versioned_column m
+        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+    join pg_attribute a on a.attrelid = v.history_relid and a.attname = m.history_name
+$$;
+
+comment on function chrononaut._stored_key(chrononaut.versioning) is
+    'The key in history: its types, parameters for it, and the condition that e has that key.';
+
+
 create or replace function chrononaut._write_superseded(v chrononaut.versioning)
     returns void
     language plpgsql
@@ -586,38 +636,61 @@ create or replace function chrononaut._write_superseded(v chrononaut.versioning)
 as $$
 #variable_conflict use_variable
 declare
-    v_types text;
-    v_named text;
-    v_same text;
+    v_key record := chrononaut._stored_key(v);
 begin
-    select string_agg(format_type(a.atttypid, -1), ', ' order by k.position),
-        string_agg(format('k%s %s', k.position, format_type(a.atttypid, -1)), ', '
-            order by k.position),
-        string_agg(format('h.%I %s $%s', m.history_name,
-            chrononaut._key_operator(v.relid, k.name), k.position), ' and ' order by k.position)
-    into v_types, v_named, v_same
-    from unnest(v.key) with ordinality k(name, position)
-    join chrononaut.versioned_column m
-        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
-    join pg_attribute a on a.attrelid = v.history_relid and a.attname = m.history_name;
     -- A function, since the planner would charge a subquery for every row of every reader.
     execute format(
         'create or replace function chrononaut._superseded_%s(%s, after_change bigint, by_transaction bigint) '
             'returns boolean language plpgsql stable cost 10 as %L',
-        v.id, v_named,
-        format('begin return exists (select from %s h where %s '
-            'and h.%I operator(pg_catalog.>) $%s and h.%I operator(pg_catalog.=) $%s); end',
-            chrononaut._history_reference(v), v_same,
+        v.id, v_key.named,
+        format('begin return exists (select from %s e where %s '
+            'and e.%I operator(pg_catalog.>) $%s and e.%I operator(pg_catalog.=) $%s); end',
+            chrononaut._history_reference(v), v_key.same,
             chrononaut._meta_name(v.meta, 'change_id'), cardinality(v.key) + 1,
             chrononaut._meta_name(v.meta, 'transaction_id'), cardinality(v.key) + 2));
     execute format('comment on function chrononaut._superseded_%s(%s, bigint, bigint) is %L',
-        v.id, v_types, format('Whether a transaction changed a key of %I.%I after a change.',
+        v.id, v_key.types, format('Whether a transaction changed a key of %I.%I after a change.',
             v.schema_name, v.table_name));
 end;
 $$;
 
 comment on function chrononaut._write_superseded(chrononaut.versioning) is
     'Replaces the function that as_of() asks for keys which the named transaction changed.';
+
+
+create or replace function chrononaut._write_later_before(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_key record := chrononaut._stored_key(v);
+    v_next integer := cardinality(v.key) + 1;
+begin
+    execute format(
+        'create or replace function chrononaut._later_before_%s(%s, before_change bigint, '
+            'since timestamptz, own bigint, upto bigint, keyed boolean) '
+            'returns boolean language plpgsql stable cost 10 as %L',
+        v.id, v_key.named,
+        format('begin return exists ('
+            'with moment as (select 9223372036854775807 as first, null::bigint[] as running, '
+                '$%s as own, $%s as upto, $%s as since, $%s as keyed) '
+            'select from %s e where %s and e.%I operator(pg_catalog.<) $%s and %s); end',
+            v_next + 2, v_next + 3, v_next + 1, v_next + 4,
+            chrononaut._history_reference(v), v_key.same,
+            chrononaut._meta_name(v.meta, 'change_id'), v_next,
+            chrononaut._later(v, 'e')));
+    execute format('comment on function chrononaut._later_before_%s('
+            '%s, bigint, timestamptz, bigint, bigint, boolean) is %L',
+        v.id, v_key.types,
+        format('Whether changes of a key of %I.%I that only clocks place are later, '
+            'though one after them is not.', v.schema_name, v.table_name));
+end;
+$$;
+
+comment on function chrononaut._write_later_before(chrononaut.versioning) is
+    'Replaces the function that as_of() asks where the clocks of another tool may have gone back.';
 
 
 create or replace function chrononaut._write_as_of(v chrononaut.versioning)
@@ -630,6 +703,7 @@ declare
     v_table text := format('%I.%I', v.schema_name, v.table_name);
 begin
     perform chrononaut._write_superseded(v);
+    perform chrononaut._write_later_before(v);
     execute format(
         'create or replace function chrononaut.as_of(relation %1$s, '
             'at timestamptz default null, transaction_id bigint default null, '
