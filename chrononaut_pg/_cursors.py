@@ -43,6 +43,11 @@ def installed_version(cursor: Cursor) -> int | None:
     return installed
 
 
+def run_script(cursor: Cursor, script: str) -> None:
+    """Execute several statements that return nothing, in the cursor's transaction."""
+    getattr(cursor, "run_script", cursor.execute)(script)
+
+
 @contextmanager
 def core_cursor(connection: Connection) -> Iterator[Cursor]:
     """Yield a cursor on a database with the right core, or raise CoreVersionError."""
@@ -76,7 +81,8 @@ def open_cursor(connection: Connection) -> Iterator[Cursor]:
             _explicit_transaction(connection, cursor),
         ):
             numbered = connection.dialect.paramstyle == "numeric_dollar"
-            yield _Numbering(cursor) if numbered else cursor
+            driver = connection.connection.dbapi_connection
+            yield _Numbering(cursor, driver) if numbered else cursor
     else:
         raise TypeError(
             "expected a connection of psycopg or SQLAlchemy, "
@@ -87,8 +93,9 @@ def open_cursor(connection: Connection) -> Iterator[Cursor]:
 class _Numbering:
     """A cursor of a driver that numbers its parameters, such as asyncpg."""
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Cursor, driver: Any) -> None:
         self._cursor = cursor
+        self._driver = driver
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """Execute a statement whose parameters stand as %s."""
@@ -101,6 +108,13 @@ class _Numbering:
     def fetchall(self) -> Sequence[Any]:
         """Return the rows of the last statement."""
         return self._cursor.fetchall()
+
+    def run_script(self, script: str) -> None:
+        """Execute several statements, which such a driver does not prepare.
+
+        A statement must have been executed before: it begins the transaction.
+        """
+        self._driver.run_async(lambda own: own.execute(script))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from chrononaut_pg._cursors import (
     core_cursor,
     installed_version,
     open_cursor,
+    run_script,
 )
 from chrononaut_pg._resources import SqlFile, install_files, package_core_version
 from chrononaut_pg.options import COLUMN_OPTIONS, VersioningOptions
@@ -81,7 +82,7 @@ def install(connection: Connection, auto_sync: bool = False) -> int:
     """
     with open_cursor(connection) as cursor:
         for statement in _install_statements(installed_version(cursor), auto_sync):
-            cursor.execute(statement)
+            run_script(cursor, statement)
     return package_core_version()
 
 

@@ -258,17 +258,38 @@ class _Diagnostics:
     """What the database has said of an error, whichever driver passes it on.
 
     psycopg keeps it in `diag`, asyncpg in the error that SQLAlchemy's adapter raises
-    its own from.
+    its own from, pg8000 in the fields of the protocol.
     """
 
     def __init__(self, original: BaseException) -> None:
         cause = original.__cause__
         self._source = getattr(original, "diag", original if cause is None else cause)
+        self._fields = _fields(original)
 
     def find(self, *names: str) -> str | None:
         """Return the first field of these names that holds something."""
-        found = (getattr(self._source, name, None) for name in names)
+        found = (
+            self._fields.get(_LETTERS.get(name, ""))
+            or getattr(self._source, name, None)
+            for name in names
+        )
         return next((one for one in found if isinstance(one, str) and one), None)
+
+
+_LETTERS = {
+    "message_primary": "M",
+    "message_hint": "H",
+    "schema_name": "s",
+    "table_name": "t",
+    "column_name": "c",
+}
+"""What PostgreSQL's protocol calls the fields of an error."""
+
+
+def _fields(original: BaseException) -> Mapping[str, str]:
+    """Return the fields that pg8000 raises its errors with; none for other drivers."""
+    found = original.args[0] if original.args else None
+    return found if isinstance(found, dict) else {}
 
 
 def sqlstate_of(error: BaseException) -> str | None:
@@ -276,4 +297,4 @@ def sqlstate_of(error: BaseException) -> str | None:
     original = getattr(error, "orig", None) or error
     # psycopg calls it sqlstate, psycopg2 pgcode.
     found: str | None = getattr(original, "sqlstate", None)
-    return found or getattr(original, "pgcode", None)
+    return found or getattr(original, "pgcode", None) or _fields(original).get("C")

@@ -17,10 +17,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Session, scoped_session
 
-from chrononaut_pg._resources import package_core_version, sql_folder
+from chrononaut_pg._cursors import core_cursor, run_script
+from chrononaut_pg._resources import sql_folder
 from chrononaut_pg.converters._progress import progress_bar
 from chrononaut_pg.declarations import Declaration, declaration, table_name
-from chrononaut_pg.exceptions import CoreMissingError, translate_errors
+from chrononaut_pg.exceptions import translate_errors
 
 AnySession = Session | scoped_session[Any]
 
@@ -200,7 +201,6 @@ class HistoryModelDataConverter:
         """Return the numbers of the sources, the root table's first."""
         if not self._sources:
             connection = session.connection(bind_arguments=self._bind)
-            _check_core(connection)
             _load(connection)
             own, *above = {one.table: one for one in self._one.lineage}.values()
             found = self._register(connection, own, self._source_of(own, self._source))
@@ -258,18 +258,11 @@ class HistoryModelDataConverter:
         return {**names, **own, **self._tool}
 
 
-def _check_core(connection: Connection) -> None:
-    found = "select to_regprocedure('chrononaut.core_version()') is not null"
-    if not connection.scalar(text(found)):
-        raise CoreMissingError(package_core_version())
-
-
 def _load(connection: Connection) -> None:
     """Bring the converter's functions into the database."""
-    for path in sorted((sql_folder() / "convert").glob("*.sql")):
-        connection.exec_driver_sql(
-            path.read_text(encoding="utf-8"), execution_options={"no_parameters": True}
-        )
+    with core_cursor(connection) as cursor:
+        for path in sorted((sql_folder() / "convert").glob("*.sql")):
+            run_script(cursor, path.read_text(encoding="utf-8"))
 
 
 @contextmanager
