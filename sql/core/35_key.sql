@@ -76,37 +76,41 @@ comment on function chrononaut._find_key(regclass, name[]) is
     'The columns that identify a row: those wanted, else the primary key; VH003 if unfit.';
 
 
+-- Asked for once per key column and generated text, thus in two small queries whose plans
+-- last: planning them as one took longer than all else that create_versioning() does.
 create or replace function chrononaut._key_operator(target regclass, column_name name)
     returns text
-    language sql
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    with candidate as (
-        -- While the live table has no key, the history's own tells.
-        select o.oprname, n.nspname, i.indrelid = target as is_live, i.indisprimary, i.indexrelid
-        from pg_index i
-        cross join unnest(i.indkey::smallint[], i.indclass::oid[]) k(attnum, class)
-        join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-        join pg_opclass c on c.oid = k.class
-        join pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+#variable_conflict use_variable
+declare
+    v_history oid := (
+        select v.history_relid from chrononaut.versioning v
+        where v.relid = target and v.active);
+    v_class oid;
+begin
+    -- While the live table has no key, the history's own tells.
+    select k.class into v_class
+    from pg_index i
+    cross join unnest(i.indkey::smallint[], i.indclass::oid[]) k(attnum, class)
+    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+    join pg_opclass c on c.oid = k.class
+    join pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+    where i.indrelid in (target, v_history) and i.indisunique and a.attname = column_name
+    order by i.indisprimary desc, i.indexrelid
+    limit 1;
+    -- Without an index any more, writes go on and check_versioning() tells.
+    return coalesce((
+        select format('operator(%I.%s)', n.nspname, o.oprname)
+        from pg_opclass c
         join pg_amop p on p.amopfamily = c.opcfamily and p.amopstrategy = 3
             and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
         join pg_operator o on o.oid = p.amopopr
         join pg_namespace n on n.oid = o.oprnamespace
-        where a.attname = column_name and i.indisunique
-            and i.indrelid in (
-                select target
-                union
-                select v.history_relid from chrononaut.versioning v
-                where v.relid = target and v.active)
-    )
-    -- Without an index any more, writes go on and check_versioning() tells.
-    select coalesce((
-        select format('operator(%I.%s)', c.nspname, c.oprname)
-        from candidate c
-        order by c.indisprimary desc, c.indexrelid
-        limit 1), 'operator(pg_catalog.=)')
+        where c.oid = v_class), 'operator(pg_catalog.=)');
+end;
 $$;
 
 comment on function chrononaut._key_operator(regclass, name) is

@@ -78,11 +78,13 @@ create or replace function chrononaut._image(versioning_id integer)
         type text,
         collation_name text,
         computed boolean)
-    language sql
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select
+#variable_conflict use_variable
+begin
+    return query select
         m.live_name,
         m.history_name,
         m.state,
@@ -99,7 +101,8 @@ as $$
     left join pg_namespace n on n.oid = l.collnamespace
     where m.versioning_id = _image.versioning_id
         and not a.attisdropped
-    order by m.attnum
+    order by m.attnum;
+end;
 $$;
 
 comment on function chrononaut._image(integer) is
