@@ -245,6 +245,33 @@ comment on function chrononaut._audit_events(
     'The events of PostgreSQL-Audit.';
 
 
+create or replace function chrononaut._row_condition(
+    s chrononaut.conversion_source,
+    v chrononaut.versioning,
+    alias text,
+    number text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select case when s.format in ('activity', 'audit') then format('%s.id = c.%s', alias, number)
+        else string_agg(
+                format('%s.%s = %s', alias, quote_ident(n.name), chrononaut._value_expression(n.type,
+                    format('(c.source_key -> %s)', k.position - 1))),
+                ' and ' order by k.position)
+            || format(' and %s.%I = c.%s', alias, case s.format when 'history' then 'version'
+                else chrononaut._tool_column(s.names, 'transaction_id') end, number)
+        end
+    from unnest(v.key) with ordinality k(name, position)
+    left join chrononaut._source_columns(s) n on n.name = chrononaut._source_name(s, k.name)
+$$;
+
+comment on function chrononaut._row_condition(
+    chrononaut.conversion_source, chrononaut.versioning, text, text) is
+    'A condition: alias is the source row of a planned row c that its column number tells.';
+
+
 create or replace function chrononaut._source_rows(
     s chrononaut.conversion_source,
     v chrononaut.versioning)
@@ -253,25 +280,16 @@ create or replace function chrononaut._source_rows(
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select format('chrononaut.conversion c join %s e on %s', s.relation, r.condition)
+    select format('chrononaut.conversion c join %s e on %s',
+            s.relation, chrononaut._row_condition(s, v, 'e', 'source_no'))
         || case s.format
-            when 'activity' then format(' left join %s p on p.id = c.previous_no', s.relation)
+            when 'activity' then format(' left join %s p on %s',
+                s.relation, chrononaut._row_condition(s, v, 'p', 'previous_no'))
             when 'continuum' then format(' left join %s p on %s left join %s t on t.id = e.%I',
-                s.relation, replace(replace(r.condition, 'e.', 'p.'), 'source_no', 'previous_no'),
+                s.relation, chrononaut._row_condition(s, v, 'p', 'previous_no'),
                 s.transactions, chrononaut._tool_column(s.names, 'transaction_id'))
             when 'audit' then format(' left join %s t on t.id = e.transaction_id', s.transactions)
             else '' end
-    from (
-        select case when s.format in ('activity', 'audit') then 'e.id = c.source_no'
-            else string_agg(format('e.%s = %s', quote_ident(n.name), chrononaut._value_expression(n.type,
-                    format('(c.source_key -> %s)', k.position - 1))), ' and ' order by k.position)
-                || format(' and e.%I = c.source_no',
-                    case s.format when 'history' then 'version'
-                        else chrononaut._tool_column(s.names, 'transaction_id') end)
-            end as condition
-        from unnest(v.key) with ordinality k(name, position)
-        left join chrononaut._source_columns(s) n on n.name = chrononaut._source_name(s, k.name)
-    ) r
 $$;
 
 comment on function chrononaut._source_rows(chrononaut.conversion_source, chrononaut.versioning) is
