@@ -229,7 +229,7 @@ comment on function chrononaut._undo_scoped(jsonb) is
     'The beginning of a query: s is the scope folded to one row per key.';
 
 
-create or replace function chrononaut._undo_rows(scope jsonb, details text)
+create or replace function chrononaut._undo_rows(scope jsonb, details text, shown text)
     returns text
     language sql
     immutable
@@ -253,7 +253,7 @@ as $$
                 'then %6$s end as clash, %7$s as secret %8$s '
             'from s %9$s %10$s offset 0) p',
         chrononaut._undo_scoped(scope),
-        case when details <> '' then ', p.row_key, p.aim, p.found' else '' end,
+        shown,
         scope -> 'key' -> 0 ->> 'live',
         chrononaut._undo_differences(scope, true),
         scope ->> 'change_id',
@@ -268,7 +268,7 @@ as $$
         chrononaut._undo_image(scope, details <> ''))
 $$;
 
-comment on function chrononaut._undo_rows(jsonb, text) is
+comment on function chrononaut._undo_rows(jsonb, text, text) is
     'A query: what is to be done with each key, which columns it concerns, what conflicts.';
 
 
@@ -321,20 +321,24 @@ as $$
                 'chrononaut._undo_pick(r.found, r.wanted, %2$L::text[]) end, '
             'case when r.operation <> ''delete'' then '
                 'chrononaut._undo_pick(r.aim, r.wanted, %2$L::text[]) end, '
-            'coalesce((select string_agg(n.name, '', '' order by n.position) '
+            'nullif(concat_ws('', '', '
+                'coalesce((select string_agg(n.name, '', '' order by n.position) '
                 'from unnest(%2$L::text[]) with ordinality n(name, position) '
                 'where substr(r.clash, n.position::integer, 1) = ''1'') || '' '', '''') '
-                '|| r.conflict '
+                '|| r.conflict %5$s), '''') '
         'from (%3$s) r where r.operation is not null %4$s order by r.image_id',
         scope ->> 'relation',
         c.names,
-        chrononaut._undo_rows(scope, format(', %s as row_key, %s as aim, %s as found',
+        chrononaut._undo_rows(scope, format(
+            ', %s as row_key, %s as aim, %s as found, l.ctid as place, l.tableoid as part',
             (select chrononaut._undo_object(array_agg(k.value ->> 'live'),
                     array_agg('s.k' || k.ordinality))
                 from jsonb_array_elements(scope -> 'key') with ordinality k),
             chrononaut._undo_object(c.names, c.images),
-            chrononaut._undo_object(c.names, c."values"))),
-        case when conflicts then 'and r.conflict is not null' else '' end)
+            chrononaut._undo_object(c.names, c."values")),
+            ', p.row_key, p.aim, p.found, p.place, p.part'),
+        case when conflicts then 'and r.conflict is not null' else '' end,
+        scope ->> 'referring')
     from (
         select array_agg(e.value ->> 'name' order by e.ordinality) as names,
             array_agg(e.value ->> 'value' order by e.ordinality) as "values",
@@ -368,7 +372,7 @@ as $$
         'group by g.operation',
         case when (scope ->> 'pairs')::boolean
             then 'string_agg(r.last_id::text, '','')' else 'null::text' end,
-        chrononaut._undo_rows(scope, ''))
+        chrononaut._undo_rows(scope, '', ''))
 $$;
 
 comment on function chrononaut._undo_steps(jsonb) is

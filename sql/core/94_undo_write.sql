@@ -3,22 +3,25 @@
 -- What writes to live tables has no search path of its own, so that the application's
 -- triggers find what they always find. Runs with the caller's rights. Safe to replay.
 
-create or replace function chrononaut._undo_statement(scope jsonb, step jsonb)
+create or replace function chrononaut._undo_statement(
+    scope jsonb,
+    step jsonb,
+    arguments text[] default '{$1,$2,$3}')
     returns text
     language sql
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- Parameters: 1 changes with the images (for a delete, with the keys), 2 those with
-    -- the keys where they are others, 3 marked columns where not all rows have the same.
+    -- Arguments: 1 changes with the images (for a delete, with the keys), 2 those with the
+    -- keys where they are others, 3 marked columns where not all rows have the same.
     select case step ->> 'operation'
         when 'delete' then format(
-            'delete from %1$s l using pg_catalog.unnest($1) p(id), %2$s k '
+            'delete from %1$s l using pg_catalog.unnest(%5$s) p(id), %2$s k '
                 'where k.%3$s operator(pg_catalog.=) p.id and %4$s',
-            scope ->> 'live', t.hits, scope ->> 'change_id', t.same_key)
+            scope ->> 'live', t.hits, scope ->> 'change_id', t.same_key, arguments[1])
         when 'insert' then format(
             'insert into %1$s (%2$s) overriding system value '
-                'select %3$s from pg_catalog.unnest($1) p(id) '
+                'select %3$s from pg_catalog.unnest(%6$s) p(id) '
                 'join %4$s b on b.%5$s operator(pg_catalog.=) p.id order by p.id',
             scope ->> 'relation',
             (select string_agg(quote_ident(c.value ->> 'name'), ', ' order by c.ordinality)
@@ -26,11 +29,11 @@ as $$
             (select string_agg(format('b.%I::%s', c.value ->> 'history', c.value ->> 'cast'),
                     ', ' order by c.ordinality)
                 from jsonb_array_elements(scope -> 'columns') with ordinality c),
-            t.hits, scope ->> 'change_id')
+            t.hits, scope ->> 'change_id', arguments[1])
         else format(
             'update %1$s l set %2$s '
-                'from rows from (pg_catalog.unnest($1), pg_catalog.unnest($2), '
-                    'pg_catalog.unnest($3)) p(id, key_id, wanted) '
+                'from rows from (pg_catalog.unnest(%7$s), pg_catalog.unnest(%8$s), '
+                    'pg_catalog.unnest(%9$s)) p(id, key_id, wanted) '
                 'join %3$s b on b.%4$s operator(pg_catalog.=) p.id %5$s where %6$s',
             scope ->> 'live',
             chrononaut._undo_assignments(scope, step),
@@ -40,7 +43,8 @@ as $$
                 'join %s k on k.%s operator(pg_catalog.=) p.key_id',
                 t.hits, scope ->> 'change_id') else '' end,
             case when (scope ->> 'pairs')::boolean then t.same_key
-                else chrononaut._undo_keys(scope, 'l', 'live', 'b', 'history') end)
+                else chrononaut._undo_keys(scope, 'l', 'live', 'b', 'history') end,
+            arguments[1], arguments[2], arguments[3])
         end
     from (
         select chrononaut._undo_hits(scope) as hits,
@@ -48,7 +52,7 @@ as $$
     ) t
 $$;
 
-comment on function chrononaut._undo_statement(jsonb, jsonb) is
+comment on function chrononaut._undo_statement(jsonb, jsonb, text[]) is
     'The one statement that undoes all changes of a table by one operation.';
 
 
@@ -372,50 +376,26 @@ comment on function chrononaut._undo_verify(jsonb, text, pg_snapshot) is
     'Raises if what was decided from a snapshot may have been wrong by the time it was written.';
 
 
-create or replace function chrononaut._undo_guard(step jsonb, what text)
+create or replace function chrononaut._undo_count(step jsonb, what text, written bigint)
     returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
-declare
-    v_scope jsonb := step -> 'scope';
-    v_child record;
-    v_found boolean;
 begin
-    for v_child in
-        select c.conrelid::regclass as child, c.conrelid = c.confrelid as itself,
-            string_agg(format('r.%I operator(pg_catalog.=) l.%I', a.attname, b.attname), ' and '
-                order by k.n) as condition
-        from pg_constraint c
-        cross join unnest(c.conkey, c.confkey) with ordinality k(child, parent, n)
-        join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.child
-        join pg_attribute b on b.attrelid = c.confrelid and b.attnum = k.parent
-        where c.contype = 'f' and c.conparentid = 0 and c.confdeltype in ('c', 'n', 'd')
-            and c.confrelid = (step ->> 'oid')::oid
-        group by c.oid, c.conrelid, c.confrelid
-    loop
-        execute format(
-            'with k as materialized (select h.* from %1$s h where h.%2$s = any ($1)) '
-            'select exists (select from k join %3$s l on %4$s join %5$s r on %6$s %7$s)',
-            chrononaut._undo_hits(v_scope), v_scope ->> 'change_id', v_scope ->> 'live',
-            chrononaut._undo_keys(v_scope, 'l', 'live', 'k', 'history'),
-            v_child.child, v_child.condition,
-            case when v_child.itself then format('where not exists (select from k o where %s)',
-                chrononaut._undo_keys(v_scope, 'r', 'live', 'o', 'history')) else '' end)
-        into v_found
-        using (step ->> 'ids')::bigint[];
-        if v_found then
-            perform chrononaut._undo_raise(v_scope,
-                format('undo of %s would take rows of %s along that refer to deleted rows of %s',
-                    what, v_child.child, v_scope ->> 'relation'), null, null);
-        end if;
-    end loop;
+    if written <> (step ->> 'rows')::bigint then
+        raise exception 'undo of %: % of % rows of % took the %', what, written,
+            step ->> 'rows', step #>> '{scope,relation}', step ->> 'operation'
+            using errcode = 'object_not_in_prerequisite_state',
+                  schema = step #>> '{scope,schema}',
+                  table = step #>> '{scope,table}',
+                  hint = 'Nothing was undone. A trigger, a rule or a policy of the table kept the others.';
+    end if;
 end;
 $$;
 
-comment on function chrononaut._undo_guard(jsonb, text) is
-    'Raises VH007 if a delete would cascade to rows that are not part of the undo.';
+comment on function chrononaut._undo_count(jsonb, text, bigint) is
+    'Raises unless a step wrote all of its rows.';
 
 
 create or replace function chrononaut._undo_write(step jsonb, what text, force boolean)
@@ -427,24 +407,55 @@ declare
     v_count bigint;
 begin
     if step ->> 'operation' = 'delete' and not force then
-        perform chrononaut._undo_guard(step, what);
+        perform chrononaut._undo_guard(step, what, '[]');
     end if;
     execute chrononaut._undo_statement(step -> 'scope', step)
     using (step ->> 'ids')::bigint[], (step ->> 'keys')::bigint[], (step ->> 'wanted')::text[];
     get diagnostics v_count = row_count;
-    if v_count <> (step ->> 'rows')::bigint then
-        raise exception 'undo of %: % of % rows of % took the %', what, v_count,
-            step ->> 'rows', step #>> '{scope,relation}', step ->> 'operation'
-            using errcode = 'object_not_in_prerequisite_state',
-                  schema = step #>> '{scope,schema}',
-                  table = step #>> '{scope,table}',
-                  hint = 'Nothing was undone. A trigger, a rule or a policy of the table kept the others.';
-    end if;
+    perform chrononaut._undo_count(step, what, v_count);
 end;
 $$;
 
 comment on function chrononaut._undo_write(jsonb, text, boolean) is
     'Executes one step of an undo, as the caller and on the caller''s search path.';
+
+
+create or replace function chrononaut._undo_try(
+    steps jsonb,
+    scopes jsonb,
+    what text,
+    force boolean,
+    way text)
+    returns void
+    language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+    v_deferred text := chrononaut._undo_constraints(scopes, true);
+    v_immediate text := chrononaut._undo_constraints(scopes, false);
+    v_number integer;
+begin
+    if v_deferred is not null then
+        execute 'set constraints ' || v_deferred || ' deferred';
+    end if;
+    if way = 'at once' then
+        perform chrononaut._undo_at_once(steps, scopes, what, force);
+    else
+        foreach v_number in array chrononaut._undo_order(chrononaut._undo_outline(steps)) loop
+            if way = 'backwards' and steps -> v_number ->> 'operation' = 'update' then
+                perform chrononaut._undo_exchange(steps -> v_number);
+            end if;
+            perform chrononaut._undo_write(steps -> v_number, what, force);
+        end loop;
+    end if;
+    if v_immediate is not null then
+        execute 'set constraints ' || v_immediate || ' immediate';
+    end if;
+end;
+$$;
+
+comment on function chrononaut._undo_try(jsonb, jsonb, text, boolean, text) is
+    'Executes the steps of an undo: in the order of the foreign keys, or by a detour.';
 
 
 create or replace function chrononaut._undo_explain(
@@ -477,8 +488,10 @@ begin
               constraint = place[4],
               hint = case
                 when v_unknown then 'Nothing was written. Give the column a default for the time being.'
-                else 'Nothing was written. Where rows refer to each other or exchange values, the '
-                    'constraint has to be deferrable.' end;
+                when state = '23503' then 'Nothing was written. Restore what is referred to '
+                    'first, or change what refers to it.'
+                else 'Nothing was written. Change the row that has the value now; where rows '
+                    'exchange values, the constraint has to be deferrable.' end;
 end;
 $$;
 
@@ -490,16 +503,13 @@ create or replace function chrononaut._undo_all(
     steps jsonb,
     scopes jsonb,
     what text,
-    force boolean)
+    force boolean,
+    way text default 'in order')
     returns void
     language plpgsql
 as $$
 #variable_conflict use_variable
 declare
-    v_deferred text := chrononaut._undo_constraints(scopes, true);
-    v_immediate text := chrononaut._undo_constraints(scopes, false);
-    v_order integer[] := chrononaut._undo_order(chrononaut._undo_outline(steps));
-    v_number integer;
     v_message text;
     v_detail text;
     v_schema text;
@@ -507,26 +517,27 @@ declare
     v_column text;
     v_constraint text;
 begin
-    if v_deferred is not null then
-        execute 'set constraints ' || v_deferred || ' deferred';
-    end if;
-    foreach v_number in array v_order loop
-        perform chrononaut._undo_write(steps -> v_number, what, force);
-    end loop;
-    if v_immediate is not null then
-        execute 'set constraints ' || v_immediate || ' immediate';
-    end if;
-exception when foreign_key_violation or not_null_violation or unique_violation then
-    get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail,
-        v_schema = schema_name, v_table = table_name, v_column = column_name,
-        v_constraint = constraint_name;
-    perform chrononaut._undo_explain(steps, sqlstate, v_message, v_detail,
-        array[v_schema, v_table, v_column, v_constraint]);
+    perform chrononaut._undo_try(steps, scopes, what, force, way);
+exception
+    when foreign_key_violation or not_null_violation or unique_violation or exclusion_violation
+        or sqlstate 'VH007' then
+        if way = 'in order' and sqlstate <> '23502' then
+            perform chrononaut._undo_all(steps, scopes, what, force,
+                case when sqlstate in ('23503', 'VH007') then 'at once' else 'backwards' end);
+            return;
+        elsif sqlstate = 'VH007' then
+            raise;
+        end if;
+        get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail,
+            v_schema = schema_name, v_table = table_name, v_column = column_name,
+            v_constraint = constraint_name;
+        perform chrononaut._undo_explain(steps, sqlstate, v_message, v_detail,
+            array[v_schema, v_table, v_column, v_constraint]);
 end;
 $$;
 
-comment on function chrononaut._undo_all(jsonb, jsonb, text, boolean) is
-    'Executes the steps of an undo in the order of the foreign keys: all of them or none.';
+comment on function chrononaut._undo_all(jsonb, jsonb, text, boolean, text) is
+    'Executes the steps of an undo, all of them or none; by a detour if constraints ask for it.';
 
 
 create or replace function chrononaut._undo_outline(steps jsonb)
@@ -570,7 +581,10 @@ begin
     end if;
     if dry_run or not summary then
         for v_scope in select s from pg_catalog.jsonb_array_elements(scopes) s loop
-            return query execute chrononaut._undo_details(v_scope, false);
+            return query execute chrononaut._undo_details(case when dry_run
+                then v_scope || pg_catalog.jsonb_build_object(
+                    'referring', chrononaut._undo_referring(v_scope, scopes))
+                else v_scope end, false);
         end loop;
     end if;
     if not dry_run then

@@ -152,26 +152,6 @@ def test_a_table_that_refers_to_itself(db: Db) -> None:
     )
 
 
-def test_rows_that_exchange_unique_values_need_a_deferrable_constraint(
-    shop: Db,
-) -> None:
-    swap = (
-        "update parent set name = 'x' where id = 1",
-        "update parent set name = 'a' where id = 2",
-        "update parent set name = 'b' where id = 1",
-    )
-    done = in_one(shop, *swap)
-    found = refusal(shop, "23505", f"select chrononaut.undo_transaction({done})")
-    assert "has to be deferrable" in str(found.message_hint)
-    run(
-        shop,
-        "alter table parent drop constraint parent_name_key,"
-        " add unique (name) deferrable",
-    )
-    undo(shop, done)
-    assert table(shop, "parent") == [(1, "a"), (2, "b")]
-
-
 def test_joined_inheritance(db: Db) -> None:
     in_one(
         db,

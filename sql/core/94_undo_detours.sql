@@ -1,0 +1,271 @@
+-- Where an undo cannot simply write table by table: rows that refer to each other, rows that
+-- exchange unique values, and rows that refer to what it deletes.
+--
+-- What writes to live tables has no search path of its own. Runs with the caller's rights.
+-- Safe to replay.
+
+create or replace function chrononaut._undo_references(target oid)
+    returns table (
+        child regclass,
+        itself boolean,
+        action "char",
+        columns name[],
+        target_column name,
+        condition text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select f.conrelid::regclass, f.conrelid = f.confrelid, f.confdeltype,
+        array_agg(a.attname order by k.n),
+        (array_agg(b.attname order by k.n))[1],
+        string_agg(format('l.%I operator(%I.%s) c.%I', b.attname, n.nspname, o.oprname, a.attname),
+            ' and ' order by k.n)
+    from pg_constraint f
+    cross join unnest(f.conkey, f.confkey, f.conpfeqop) with ordinality k(child, parent, operator, n)
+    join pg_attribute a on a.attrelid = f.conrelid and a.attnum = k.child
+    join pg_attribute b on b.attrelid = f.confrelid and b.attnum = k.parent
+    join pg_operator o on o.oid = k.operator
+    join pg_namespace n on n.oid = o.oprnamespace
+    where f.contype = 'f' and f.conparentid = 0 and f.confrelid = target
+    group by f.oid, f.conrelid, f.confrelid, f.confdeltype
+    order by f.oid
+$$;
+
+comment on function chrononaut._undo_references(oid) is
+    'Foreign keys that lead to a table: how a row c refers to its row l.';
+
+
+create or replace function chrononaut._undo_staying(scopes jsonb, child regclass, columns name[])
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- By place, so that no operators of the key's types are needed.
+    select coalesce(string_agg(format(
+            '(c.tableoid, c.ctid) not in (select u.part, u.place from (%s) u '
+                'where u.place is not null and (u.operation = ''delete'' %s))',
+            chrononaut._undo_rows(s.value, ', l.ctid as place, l.tableoid as part',
+                ', p.place, p.part'),
+            (select string_agg(format('or substr(u.wanted, %s, 1) = ''1''', e.ordinality), ' ')
+                from jsonb_array_elements(s.value -> 'columns') with ordinality e
+                where e.value ->> 'name' = any (columns))), ' and '), 'true')
+    from jsonb_array_elements(scopes) s
+    where (s.value ->> 'oid')::oid = child
+$$;
+
+comment on function chrononaut._undo_staying(jsonb, regclass, name[]) is
+    'The condition that an undo neither deletes a row c nor lets it refer to another one.';
+
+
+create or replace function chrononaut._undo_referring(scope jsonb, scopes jsonb)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(string_agg(format(
+            ', case when r.operation = ''delete'' and exists (select from %s l join %s c on %s '
+                'where l.ctid = r.place and l.tableoid = r.part and %s) then %L end',
+            scope ->> 'live', f.child, f.condition,
+            chrononaut._undo_staying(scopes, f.child, f.columns),
+            format('rows of %s refer to it', f.child)), ''), '')
+    from chrononaut._undo_references((scope ->> 'oid')::oid) f
+$$;
+
+comment on function chrononaut._undo_referring(jsonb, jsonb) is
+    'Expressions: what refers to a row r that an undo deletes, and is not part of it.';
+
+
+create or replace function chrononaut._undo_guard(step jsonb, what text, scopes jsonb)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_scope jsonb := step -> 'scope';
+    v_child record;
+    v_key jsonb;
+begin
+    for v_child in
+        select f.* from chrononaut._undo_references((step ->> 'oid')::oid) f
+        where f.action in ('c', 'n', 'd')
+    loop
+        execute format(
+            'with k as materialized (select h.* from %s h where h.%s = any ($1)) '
+            'select %s from k join %s l on %s join %s c on %s where %s and %s limit 1',
+            chrononaut._undo_hits(v_scope), v_scope ->> 'change_id',
+            (select format('jsonb_build_object(%s)', string_agg(format('%L, l.%I',
+                    k ->> 'live', k ->> 'live'), ', '))
+                from jsonb_array_elements(v_scope -> 'key') k),
+            v_scope ->> 'live', chrononaut._undo_keys(v_scope, 'l', 'live', 'k', 'history'),
+            v_child.child, v_child.condition,
+            chrononaut._undo_staying(scopes, v_child.child, v_child.columns),
+            case when v_child.itself then format('not exists (select from k o where %s)',
+                chrononaut._undo_keys(v_scope, 'c', 'live', 'o', 'history')) else 'true' end)
+        into v_key
+        using (step ->> 'ids')::bigint[];
+        if v_key is not null then
+            perform chrononaut._undo_raise(v_scope,
+                format('undo of %s would take rows of %s along that refer to row %s of %s',
+                    what, v_child.child, v_key, v_scope ->> 'relation'),
+                format('%s: rows of %s refer to it', v_key, v_child.child), v_child.target_column);
+        end if;
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._undo_guard(jsonb, text, jsonb) is
+    'Raises VH007 if a delete would cascade to rows that are not part of the undo.';
+
+
+create or replace function chrononaut._undo_unique(scope jsonb, patterns jsonb)
+    returns table (n bigint, value jsonb)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select e.ordinality, e.value
+    from jsonb_array_elements(scope -> 'columns') with ordinality e
+    join pg_attribute a
+        on a.attrelid = (scope ->> 'oid')::oid and a.attname = e.value ->> 'name'
+    where exists (
+            select from jsonb_array_elements_text(patterns) m(wanted)
+            where substr(m.wanted, e.ordinality::integer, 1) = '1')
+        and exists (
+            select from pg_index i
+            where i.indrelid = a.attrelid and i.indimmediate
+                and (i.indisunique or i.indisexclusion)
+                and (a.attnum = any (i.indkey) or exists (
+                    select from pg_depend d
+                    where d.classid = 'pg_class'::regclass and d.objid = i.indexrelid
+                        and d.refclassid = 'pg_class'::regclass and d.refobjid = a.attrelid
+                        and d.refobjsubid = a.attnum)))
+$$;
+
+comment on function chrononaut._undo_unique(jsonb, jsonb) is
+    'The columns that an update sets and that have to be unique all the while.';
+
+
+create or replace function chrononaut._undo_backwards(scope jsonb)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Parameters: 1 and 2 the images of the rows and their marked columns, 3 those of all.
+    select format(
+        'select h as image, coalesce(p.wanted, $3) as wanted '
+        'from rows from (unnest($1), unnest($2)) p(id, wanted) '
+        'join %1$s b on b.%2$s = p.id join %3$s h on %4$s '
+        'where %5$s and h.%6$s = ''U'' order by h.%2$s desc',
+        chrononaut._undo_hits(scope), scope ->> 'change_id', scope ->> 'history',
+        chrononaut._undo_keys(scope, 'h', 'history', 'b', 'history'),
+        scope ->> 'condition', scope ->> 'operation')
+$$;
+
+comment on function chrononaut._undo_backwards(jsonb) is
+    'A query: the updates of rows that an undo updates, the last one first.';
+
+
+create or replace function chrononaut._undo_exchange(step jsonb)
+    returns void
+    language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+    v_scope jsonb := step -> 'scope';
+    v_update text;
+    v_change record;
+begin
+    -- The states that the rows went through were possible, so they are on the way back.
+    select pg_catalog.format(
+        'update %s l set %s where %s and row(%s)::record operator(pg_catalog.*<>) row(%s)::record',
+        v_scope ->> 'live',
+        pg_catalog.string_agg(pg_catalog.format(
+            '%1$I = case when pg_catalog.substr($2, %2$s, 1) operator(pg_catalog.=) ''1'' '
+                'then ($1).%3$I::%4$s else l.%1$I end',
+            u.value ->> 'name', u.n, u.value ->> 'history', u.value ->> 'cast'), ', '),
+        chrononaut._undo_keys(v_scope, 'l', 'live', '($1)', 'history'),
+        pg_catalog.string_agg(u.value ->> 'value', ', ' order by u.n),
+        pg_catalog.string_agg(pg_catalog.format('($1).%I', u.value ->> 'history'), ', '
+            order by u.n))
+    into v_update
+    from chrononaut._undo_unique(v_scope, step -> 'patterns') u;
+    if v_update is null then
+        return;
+    end if;
+    for v_change in
+        execute chrononaut._undo_backwards(v_scope)
+        using (step ->> 'ids')::bigint[], (step ->> 'wanted')::text[], step #>> '{patterns,0}'
+    loop
+        execute v_update using v_change.image, v_change.wanted;
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._undo_exchange(jsonb) is
+    'Takes unique values back change by change, so that rows can exchange them.';
+
+
+create or replace function chrononaut._undo_together(steps jsonb)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('with %s select array[%s]',
+        string_agg(format('w%s as (%s returning 1)', s.n,
+            chrononaut._undo_statement(s.step -> 'scope', s.step, array[
+                format('pg_catalog.jsonb_extract_path_text($1, ''%s'', ''ids'')::bigint[]', s.n),
+                format('pg_catalog.jsonb_extract_path_text($1, ''%s'', ''keys'')::bigint[]', s.n),
+                format('pg_catalog.jsonb_extract_path_text($1, ''%s'', ''wanted'')::text[]',
+                    s.n)])), ', ' order by s.n),
+        string_agg(format('(select pg_catalog.count(*) from w%s)', s.n), ', ' order by
+            array_position('{delete,update,insert}', s.step ->> 'operation'), s.n))
+    from (
+        select e.value as step, e.ordinality - 1 as n
+        from jsonb_array_elements(steps) with ordinality e
+    ) s
+$$;
+
+comment on function chrononaut._undo_together(jsonb) is
+    'One statement with all steps of an undo: it returns how many rows were written.';
+
+
+create or replace function chrononaut._undo_at_once(
+    steps jsonb,
+    scopes jsonb,
+    what text,
+    force boolean)
+    returns void
+    language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+    v_step jsonb;
+    v_counts bigint[];
+    v_number integer := 0;
+begin
+    -- Foreign keys are looked at when a statement is done: so rows may refer to each other.
+    if not force then
+        perform chrononaut._undo_guard(s.value, what, scopes)
+        from pg_catalog.jsonb_array_elements(steps) s
+        where s.value ->> 'operation' operator(pg_catalog.=) 'delete';
+    end if;
+    execute chrononaut._undo_together(steps) into v_counts using steps;
+    for v_step in
+        select s.value from pg_catalog.jsonb_array_elements(steps) with ordinality s
+        order by pg_catalog.array_position('{delete,update,insert}', s.value ->> 'operation'),
+            s.ordinality
+    loop
+        v_number := v_number + 1;
+        perform chrononaut._undo_count(v_step, what, v_counts[v_number]);
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._undo_at_once(jsonb, jsonb, text, boolean) is
+    'Executes all steps of an undo as one statement.';

@@ -1,0 +1,186 @@
+"""undo_transaction where no order of tables or rows would do: circles and exchanges."""
+
+import pytest
+
+from tests.core.asking import refusal, run
+from tests.core.undoing import in_one, preview, table, undo
+from tests.servers import Db
+
+STAFF = """
+create table dept (id integer primary key, head integer);
+create table emp (id integer primary key, dept_id integer not null references dept{});
+alter table dept add constraint dept_head foreign key (head) references emp{};
+select chrononaut.create_versioning('dept'{}), chrononaut.create_versioning('emp'{});
+insert into dept values (1, null);
+insert into emp values (1, 1), (2, 1);
+update dept set head = 1;
+"""
+
+PLACES = """
+create table place (id integer primary key, list integer not null default 1,
+    n integer not null, secret text default 'unset', word text);
+select chrononaut.create_versioning('place', hidden => '{secret}');
+insert into place (id, n, secret, word) select i, i, 's' || i, 'w' || i
+from generate_series(1, 4) i;
+"""
+
+SWAP = (
+    "update place set n = -1 where id = 1",
+    "update place set n = 1 where id = 2",
+    "update place set n = 2 where id = 1",
+)
+
+ROTATION = (
+    "update place set n = 0 where id = 4",
+    *(f"update place set n = {n + 1} where id = {n}" for n in (3, 2, 1)),
+    "update place set n = 1, word = 'first' where id = 4",
+)
+
+
+def back_and_forth(db: Db, tables: tuple[str, ...], *statements: str) -> None:
+    """Undo *statements*, redo and undo that, and expect the same rows each time."""
+
+    def all_rows() -> list[object]:
+        return [table(db, name) for name in tables]
+
+    before = all_rows()
+    done = in_one(db, *statements)
+    after = all_rows()
+    for wanted in (before, after, before):
+        undo(db, done)
+        assert all_rows() == wanted
+        done = in_one(db, "select 1")
+
+
+@pytest.mark.parametrize("action", ["", " on delete cascade", " on delete set null"])
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+def test_rows_that_refer_to_each_other(db: Db, action: str, granularity: str) -> None:
+    option = f", granularity => '{granularity}'"
+    child = " on delete cascade" if action else ""
+    in_one(db, STAFF.format(child, action, option, option))
+    tables = "dept", "emp"
+    back_and_forth(
+        db,
+        tables,
+        "insert into dept values (2, null)",
+        "insert into emp values (3, 2)",
+        "update dept set head = 3 where id = 2",
+    )
+    back_and_forth(
+        db,
+        tables,
+        "update dept set head = null where id = 1",
+        "delete from emp",
+        "delete from dept",
+    )
+
+
+def test_rows_that_one_statement_made_for_each_other(db: Db) -> None:
+    in_one(db, STAFF.format("", "", "", ""))
+    back_and_forth(
+        db,
+        ("dept", "emp"),
+        "with d as (insert into dept values (7, 7)) insert into emp values (7, 7)",
+    )
+
+
+def test_a_circle_to_which_others_refer_is_a_conflict(db: Db) -> None:
+    in_one(db, STAFF.format(" on delete cascade", " on delete set null", "", ""))
+    done = in_one(
+        db,
+        "insert into dept values (2, null)",
+        "insert into emp values (3, 2)",
+        "update dept set head = 3 where id = 2",
+    )
+    in_one(db, "insert into emp values (4, 2)")
+    found = refusal(db, "VH007", f"select chrononaut.undo_transaction({done})")
+    assert (found.table_name, found.column_name, found.message_detail) == (
+        "dept",
+        "id",
+        '{"id": 2}: rows of public.emp refer to it',
+    )
+
+
+@pytest.mark.parametrize(
+    "unique",
+    [
+        "unique (n)",
+        "unique (list, n)",
+        "exclude using btree (n with =)",
+    ],
+)
+@pytest.mark.parametrize("statements", [SWAP, ROTATION])
+def test_rows_exchange_unique_values(
+    db: Db, unique: str, statements: tuple[str, ...]
+) -> None:
+    in_one(db, PLACES, f"alter table place add {unique}")
+    back_and_forth(db, ("place",), *statements)
+
+
+def test_rows_exchange_values_of_a_unique_expression(db: Db) -> None:
+    in_one(db, PLACES, "create unique index on place (abs(n) desc) where n > 0")
+    back_and_forth(db, ("place",), *SWAP)
+
+
+def test_only_what_the_transaction_changed_is_exchanged(db: Db) -> None:
+    in_one(db, PLACES, "alter table place add unique (list, n)")
+    done = in_one(db, *SWAP)
+    in_one(db, "update place set word = 'later' where id = 1")
+    in_one(db, "update place set list = 2 where id in (1, 2)")
+    undo(db, done)
+    assert table(db, "place")[:2] == [
+        (1, 2, 1, "s1", "later"),
+        (2, 2, 2, "s2", "w2"),
+    ]
+
+
+def test_an_exchange_beside_rows_that_come_and_go(db: Db) -> None:
+    in_one(db, PLACES, "alter table place add unique (n)")
+    back_and_forth(
+        db,
+        ("(select id, list, n, word from place) p",),
+        "delete from place where id = 4",
+        *SWAP,
+        "update place set n = 4 where id = 3",
+        "insert into place (id, n) values (5, 3)",
+    )
+
+
+def test_a_value_that_another_row_has_now_is_named_and_nothing_is_written(
+    db: Db,
+) -> None:
+    in_one(db, PLACES, "alter table place add constraint place_n unique (n)")
+    done = in_one(db, "update place set n = 9, word = 'x' where id = 1", *SWAP[1:2])
+    in_one(db, "insert into place (id, n) values (6, 2)")
+    before = table(db, "place")
+    found = refusal(db, "23505", f"select chrononaut.undo_transaction({done})")
+    assert (
+        found.constraint_name,
+        found.message_detail,
+        found.message_hint,
+        table(db, "place"),
+    ) == (
+        "place_n",
+        "Key (n)=(2) already exists.",
+        "Nothing was written. Change the row that has the value now; where rows"
+        " exchange values, the constraint has to be deferrable.",
+        before,
+    )
+
+
+@pytest.mark.parametrize("action", ["", " on delete cascade"])
+def test_a_dry_run_foresees_rows_that_refer_to_what_would_be_deleted(
+    db: Db, action: str
+) -> None:
+    in_one(db, STAFF.format(action, "", "", ""))
+    done = in_one(
+        db,
+        "insert into dept values (2, 1), (3, 1)",
+        "insert into emp values (3, 2)",
+    )
+    run(db, "insert into emp values (4, 3)")
+    assert [(row[0], row[1], row[4]) for row in preview(db, done)] == [
+        ({"id": 2}, "delete", None),
+        ({"id": 3}, "delete", "rows of public.emp refer to it"),
+        ({"id": 3}, "delete", None),
+    ]
