@@ -239,7 +239,8 @@ create or replace function chrononaut._moment_of_transaction(
     out own bigint,
     out upto bigint,
     out since timestamptz,
-    out keyed boolean)
+    out keyed boolean,
+    out settled bigint)
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
@@ -270,11 +271,34 @@ begin
     own := transaction_id;
     upto := case when before then -9223372036854775808 else 9223372036854775807 end;
     keyed := not before;
+    settled := case when keyed then chrononaut._settled_after(v_transaction) end;
 end;
 $$;
 
 comment on function chrononaut._moment_of_transaction(bigint, boolean) is
     'The moment just before a transaction, or the one that it left behind.';
+
+
+create or replace function chrononaut._settled_after(transaction chrononaut.transaction)
+    returns bigint
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Who got an id after somebody had seen the transaction's end changed nothing before it.
+    select case when transaction.id < 0 then 9223372036854775807
+        else coalesce(
+            (select (t.id >> 40 << 40) + pg_snapshot_xmax(t.snapshot)::text::bigint
+            from chrononaut.transaction t
+            where t.id > transaction.id and t.id >> 40 = transaction.id >> 40
+                and pg_visible_in_snapshot(transaction.xid, t.snapshot)
+            order by t.id
+            limit 1),
+            ((transaction.id >> 40) + 1) << 40) end
+$$;
+
+comment on function chrononaut._settled_after(chrononaut.transaction) is
+    'An id from which on all transactions changed what they did after this one had ended.';
 
 
 create or replace function chrononaut._moment_of_mark(
@@ -320,7 +344,8 @@ create or replace function chrononaut._moment(
     out own bigint,
     out upto bigint,
     out since timestamptz,
-    out keyed boolean)
+    out keyed boolean,
+    out settled bigint)
     language plpgsql
     stable
     security definer
@@ -339,10 +364,11 @@ begin
         select m.first, m.running, m.own, m.upto into first, running, own, upto
         from chrononaut._moment_of_mark(mark) m;
     else
-        select m.* into first, running, own, upto, since, keyed
+        select m.* into first, running, own, upto, since, keyed, settled
         from chrononaut._moment_of_transaction(transaction_id, coalesce(before, false)) m;
     end if;
     keyed := coalesce(keyed, false);
+    settled := coalesce(settled, -9223372036854775808);
 end;
 $$;
 
@@ -359,7 +385,9 @@ as $$
     select format('select m.*, (-9223372036854775808)::pg_catalog.int8 as any_change, '
         '''-infinity''::pg_catalog.timestamptz as any_time, '
         'least(m.first, m.own, (select pg_catalog.min(x.id) '
-            'from pg_catalog.unnest(m.running) x(id))) as low from %s m', moment)
+            'from pg_catalog.unnest(m.running) x(id))) as low, '
+        'pg_catalog.jsonb_build_object(''own'', m.own, ''upto'', m.upto, ''since'', m.since, '
+            '''settled'', m.settled) as clock from %s m', moment)
 $$;
 
 comment on function chrononaut._bounded_moment(text) is
@@ -409,7 +437,7 @@ as $$
                 'and %1$s.%3$I operator(pg_catalog.>) (select m.since from moment m)) '
         'and (%1$s.%2$I operator(pg_catalog.=) (select m.own from moment m) '
             'and %1$s.%4$I operator(pg_catalog.<=) (select m.upto from moment m)) is not true '
-        'and ((select m.keyed from moment m) is not true '
+        'and (%1$s.%2$I operator(pg_catalog.>=) (select m.settled from moment m) '
             'or not chrononaut._superseded_%5$s('
                 '%6$s, %1$s.%4$I, (select m.own from moment m))))',
         alias,
@@ -435,8 +463,7 @@ create or replace function chrononaut._later_by_clock(v chrononaut.versioning, a
 as $$
     select format(
         '%1$s.%2$I operator(pg_catalog.<) 0 and chrononaut._later_before_%4$s('
-            '%5$s, %1$s.%3$I, (select m.since from moment m), (select m.own from moment m), '
-            '(select m.upto from moment m), (select m.keyed from moment m))',
+            '%5$s, %1$s.%3$I, (select m.clock from moment m))',
         alias,
         chrononaut._meta_name(v.meta, 'transaction_id'),
         chrononaut._meta_name(v.meta, 'change_id'),
@@ -669,20 +696,19 @@ declare
     v_next integer := cardinality(v.key) + 1;
 begin
     execute format(
-        'create or replace function chrononaut._later_before_%s(%s, before_change bigint, '
-            'since timestamptz, own bigint, upto bigint, keyed boolean) '
+        'create or replace function chrononaut._later_before_%s(%s, before_change bigint, clock jsonb) '
             'returns boolean language plpgsql stable cost 10 as %L',
         v.id, v_key.named,
         format('begin return exists ('
-            'with moment as (select 9223372036854775807 as first, null::bigint[] as running, '
-                '$%s as own, $%s as upto, $%s as since, $%s as keyed) '
+            'with moment as (select 9223372036854775807 as first, null::bigint[] as running, m.* '
+                'from jsonb_to_record($%s) '
+                    'm(own bigint, upto bigint, since timestamptz, settled bigint)) '
             'select from %s e where %s and e.%I operator(pg_catalog.<) $%s and %s); end',
-            v_next + 2, v_next + 3, v_next + 1, v_next + 4,
+            v_next + 1,
             chrononaut._history_reference(v), v_key.same,
             chrononaut._meta_name(v.meta, 'change_id'), v_next,
             chrononaut._later(v, 'e')));
-    execute format('comment on function chrononaut._later_before_%s('
-            '%s, bigint, timestamptz, bigint, bigint, boolean) is %L',
+    execute format('comment on function chrononaut._later_before_%s(%s, bigint, jsonb) is %L',
         v.id, v_key.types,
         format('Whether changes of a key of %I.%I that only clocks place are later, '
             'though one after them is not.', v.schema_name, v.table_name));

@@ -85,9 +85,11 @@ create or replace function chrononaut._open_moment()
         own bigint,
         upto bigint,
         since timestamptz,
-        keyed boolean)
+        keyed boolean,
+        settled bigint)
     language plpgsql
     stable
+    rows 1
     set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
@@ -100,9 +102,9 @@ begin
                   hint = 'Open one: select chrononaut.open_past(''2026-03-01 12:00'');';
     end if;
     return query
-        select p.first, coalesce(p.running, '{}'), p.own, p.upto, p.since, p.keyed
+        select p.first, coalesce(p.running, '{}'), p.own, p.upto, p.since, p.keyed, p.settled
         from jsonb_to_record(v_said) p(first bigint, running bigint[], own bigint,
-            upto bigint, since timestamptz, keyed boolean);
+            upto bigint, since timestamptz, keyed boolean, settled bigint);
 end;
 $$;
 
