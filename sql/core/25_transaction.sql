@@ -39,9 +39,11 @@ create or replace function chrononaut._register_incarnation(number integer, syst
 as $$
 #variable_conflict use_variable
 begin
-    insert into chrononaut.incarnation (number, system_identifier)
+    insert into chrononaut.incarnation as i (number, system_identifier)
     values (number, system)
-    on conflict do nothing;
+    on conflict (system_identifier) do update
+    set number = excluded.number, began_at = clock_timestamp(), verified_start = null
+    where i.number <> excluded.number;
 exception when serialization_failure then
     -- Somebody registered it since this transaction took its snapshot.
     null;
@@ -49,7 +51,7 @@ end;
 $$;
 
 comment on function chrononaut._register_incarnation(integer, bigint) is
-    'Notes a cluster under its number, unless that was done meanwhile.';
+    'Notes a cluster under its number, the newest one if it had one before.';
 
 
 create or replace function chrononaut._verify_incarnation()
@@ -60,18 +62,20 @@ as $$
 declare
     v_system bigint := chrononaut._system_identifier();
     v_known integer;
+    v_last integer;
     v_number integer;
 begin
-    select max(i.number) filter (where i.system_identifier = v_system), max(i.number) + 1
-    into v_known, v_number
+    select max(i.number) filter (where i.system_identifier = v_system), max(i.number)
+    into v_known, v_last
     from chrononaut.incarnation i;
     -- Sessions agree on the number before one of them has registered it: all rows of other
-    -- clusters came with the restore.
-    v_number := coalesce(v_known, v_number, 0);
+    -- clusters came with the restore. Who comes back from one begins anew: what happened
+    -- there has higher ids than what is written here under the old number.
+    v_number := case when v_known = v_last then v_known else coalesce(v_last + 1, 0) end;
     -- Whoever comes first registers the cluster and notes the server start. Nobody waits
     -- for him: a wait would be one that the application does not know, and could deadlock.
     if pg_try_advisory_xact_lock(hashtextextended('chrononaut.incarnation', 0)) then
-        if v_known is null then
+        if v_number is distinct from v_known then
             perform chrononaut._register_incarnation(v_number, v_system);
         end if;
         if current_setting('transaction_isolation') = 'read committed' then

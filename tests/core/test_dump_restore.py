@@ -144,6 +144,38 @@ def test_copy_in_the_same_cluster_records_on_its_own(
         assert problems(session) == []
 
 
+def test_database_that_comes_back_to_a_cluster_goes_on_numbering(
+    new_server: NewServer, clients: Path, tmp_path: Path
+) -> None:
+    """Its transaction ids went on there meanwhile, behind those of the other one."""
+    home, away = new_server(), new_server()
+    with psycopg.connect(home.url("postgres"), autocommit=True) as db:
+        run(db, "create database back")
+        fill(db)
+    there, back = away.url("postgres"), home.url("back")
+    copy(clients, "custom", home.url("postgres"), there, tmp_path / "one")
+    with psycopg.connect(there, autocommit=True) as db:
+        run(db, "update item set v = 'away' where id = 1")
+    copy(clients, "custom", there, back, tmp_path / "two")
+
+    was = "select v from chrononaut.as_of(null::item, {}) where id = 1"
+    with psycopg.connect(back, autocommit=True) as db:
+        run(db, "select chrononaut.sync_versioning('item')")
+        run(db, "select chrononaut.mark('back')")
+        run(db, "update item set v = 'back' where id = 1")
+        run(db, "update item set v = 'end' where id = 1")
+        newest = "select id, id >> 40 from chrononaut.transaction order by id desc"
+        [(last, stay), *_] = rows(db, newest)
+        assert (stay, value(db, was.format("mark => 'back'"))) == (2, "away")
+        assert value(db, was.format(f"transaction_id => {last}, before => true")) == (
+            "back"
+        )
+        quiet = "(select changed from item_history where transaction_id >> 40 = 1)"
+        assert value(db, was.format(f"at => {quiet}")) == "away"
+        known = "select number from chrononaut.incarnation order by number"
+        assert rows(db, known) == [(1,), (2,)]
+
+
 def test_table_that_was_not_restored_leaves_its_history_and_nothing_else(
     new_server: NewServer, clients: Path, tmp_path: Path
 ) -> None:
