@@ -11,7 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session, object_session, scoped_session
 
 from chrononaut_pg._direct import Direct
-from chrononaut_pg.declarations import declaration, table_name
+from chrononaut_pg.declarations import declaration, schemas_of, table_name
 from chrononaut_pg.exceptions import (
     ChrononautException,
     CoreMissingError,
@@ -141,15 +141,15 @@ def _explained(
 
     table = declaration(type(instance)).table
     bind = session.get_bind(sa_inspect(type(instance)))
+    name, model = table_name(table, schemas_of(bind)), type(instance).__name__
     with _connected_anew(bind.engine) as connection:
         status = core.status(connection)
-        oid = core.table_oid(connection, table_name(table))
+        oid = core.table_oid(connection, name)
         versioned = status.current and oid in core.versioned_oids(connection)
     if status.installed_version is None:
         return CoreMissingError(status.package_version)
     if not status.current:
         return CoreOlderError(status.installed_version, status.package_version)
-    name, model = table_name(table), type(instance).__name__
     if versioned:
         return DriftError(
             f"the history of {name} is not what {model} declares: "

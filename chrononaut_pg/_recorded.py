@@ -7,11 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Column, Table, text
+from sqlalchemy import Column, Connection, Table, text
 from sqlalchemy.orm import Session
 
 from chrononaut_pg._typed import parse
-from chrononaut_pg.declarations import declaration, is_declared, table_name
+from chrononaut_pg.declarations import (
+    declaration,
+    is_declared,
+    schemas_of,
+    table_name,
+)
 
 _ASK = text("select chrononaut._recorded_columns(cast(:tables as regclass[]))::text")
 
@@ -40,12 +45,19 @@ class Recorded:
         wanted = list(dict.fromkeys(tables))
         if not wanted:
             return
-        connection = session.connection()
-        schemas = connection.get_execution_options().get("schema_translate_map")
-        names = [table_name(table, schemas) for table in wanted]
-        found = session.scalar(_ASK, {"tables": names})
+        by_bind: dict[Any, list[Table]] = {}
+        for table in wanted:
+            connection = session.connection(bind_arguments={"clause": table})
+            by_bind.setdefault(connection, []).append(table)
+        for connection, tables in by_bind.items():
+            self._ask(connection, tables)
+
+    def _ask(self, connection: Connection, tables: list[Table]) -> None:
+        schemas = schemas_of(connection)
+        names = [table_name(table, schemas) for table in tables]
+        found = connection.scalar(_ASK, {"tables": names})
         for position, name, state, periods in parse(found):
-            columns = self._columns.setdefault(wanted[position], {})
+            columns = self._columns.setdefault(tables[position], {})
             if state != "retired" or name not in columns:
                 columns[name] = (state, periods)
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, MetaData, Table, event
 from chrononaut_pg.declarations import (
     declare_table,
     declared_tables,
+    schemas_of,
     table_name,
     to_create,
 )
@@ -195,19 +196,15 @@ def _is_ready(connection: Connection) -> bool:
 
 def _target(connection: Connection, table: Table) -> str:
     """Return a table's name where the connection sees it."""
-    return table_name(table, _schemas(connection))
+    return table_name(table, schemas_of(connection))
 
 
 def _translated(
     connection: Connection, metadata: MetaData, options: VersioningOptions
 ) -> VersioningOptions:
     """Return the options with the parent named as the connection sees it."""
-    if options.parent and _schemas(connection):
+    if options.parent and schemas_of(connection):
         for table in declared_tables(metadata):
             if table_name(table) == options.parent:
                 return replace(options, parent=_target(connection, table))
     return options
-
-
-def _schemas(connection: Connection) -> Any:
-    return connection.get_execution_options().get("schema_translate_map")

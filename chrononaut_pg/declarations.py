@@ -226,6 +226,14 @@ def table_name(table: Table, schemas: Mapping[Any, Any] | None = None) -> str:
     return f"{quote(schema)}.{name}" if schema else name
 
 
+def schemas_of(connection: Any) -> Mapping[Any, Any] | None:
+    """Return the `schema_translate_map` of a connection, for `table_name`."""
+    found: Mapping[Any, Any] | None = connection.get_execution_options().get(
+        "schema_translate_map"
+    )
+    return found
+
+
 def to_create(table: Table, options: VersioningOptions) -> VersioningOptions:
     """Return the options with which versioning is created where a model declares them.
 

@@ -14,6 +14,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy import literal as literal_value
 from sqlalchemy.dialects.postgresql import JSONB, REGCLASS
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Boolean, DateTime, Text
 
@@ -23,7 +24,6 @@ from chrononaut_pg.declarations import (
     declaration,
     declared_tables,
     key_columns,
-    table_name,
 )
 from chrononaut_pg.exceptions import (
     ChrononautException,
@@ -118,7 +118,7 @@ def select_record_locks(model: type[Any] | None = None) -> Select[Any]:
     found = select(*shown).order_by(view.c.locked_at, view.c.key)
     if model is None:
         return found
-    tables = [_regclass(one) for one in declaration(model).tables]
+    tables = [_Regclass(one) for one in declaration(model).tables]
     return found.where(cast(view.c.relation, REGCLASS).in_(tables))
 
 
@@ -129,7 +129,7 @@ def _calls(
     one = declaration(type(instance))
     called = getattr(func.chrononaut, function)
     return [
-        called(_regclass(found), _key(instance, one, found), rationale).label(
+        called(_Regclass(found), _key(instance, one, found), rationale).label(
             f"{function}_{number}"
         )
         for number, found in enumerate(_lockable_tables(one))
@@ -143,8 +143,21 @@ def _lockable_tables(one: Declaration) -> tuple[Table, ...]:
     return found or (one.table,)
 
 
-def _regclass(found: Table) -> ColumnElement[Any]:
-    return cast(literal_value(table_name(found), Text()), REGCLASS)
+class _Regclass(ColumnElement[Any]):
+    """A table's regclass, in the schema that a `schema_translate_map` gives it."""
+
+    inherit_cache = False
+    type = REGCLASS()
+
+    def __init__(self, found: Table) -> None:
+        self.table = found
+
+
+@compiles(_Regclass)
+def _compile_regclass(element: _Regclass, compiler: Any, **_: Any) -> str:
+    # A literal, since maps take effect on names in the text; none is quoted like this.
+    name = compiler.preparer.format_table(element.table)
+    return f"CAST($chrononaut${name}$chrononaut$ AS REGCLASS)"
 
 
 def _key(instance: Any, one: Declaration, found: Table) -> ColumnElement[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, Table, event, text
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState, Session, scoped_session, sessionmaker
 
@@ -35,6 +35,7 @@ from chrononaut_pg.declarations import (
     declaration,
     is_declared,
     key_columns,
+    schemas_of,
     table_name,
 )
 
@@ -210,20 +211,22 @@ def _after_flush(session: Session, flush_context: Any) -> None:
     samples = SAMPLES.get() or {}
     if not samples and not _WITH_EXTRAS:
         return
-    wanted: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    wanted: dict[Any, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
     for instance in _written(session):
         state: InstanceState[Any] = sa_inspect(instance)
         extras = {**_own_extras(instance, samples), **state.info.get(_EXTRAS, {})}
         if extras:
             session.info.setdefault(_WRITTEN, []).append(state)
+            connection = session.connection(bind_arguments={"mapper": state.mapper})
             for table, key in _keys(state):
-                wanted.setdefault(table, []).append((key, extras))
-    for table, found in wanted.items():
+                name = table_name(table, schemas_of(connection))
+                wanted.setdefault((connection, name), []).append((key, extras))
+    for (connection, name), found in wanted.items():
         keys, extra_values = zip(*found, strict=True)
-        session.connection().execute(
+        connection.execute(
             _APPEND,
             {
-                "target": table,
+                "target": name,
                 "keys": json.dumps(keys, default=str),
                 "extras": to_json(extra_values),
             },
@@ -265,7 +268,7 @@ def _written(session: Session) -> list[Any]:
     return [one for one in candidates if is_declared(type(one))]
 
 
-def _keys(state: InstanceState[Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+def _keys(state: InstanceState[Any]) -> Iterable[tuple[Table, dict[str, Any]]]:
     """Yield table and key of each versioned row of an object, before and after."""
     one = declaration(state.class_)
     old = dict(
@@ -278,7 +281,7 @@ def _keys(state: InstanceState[Any]) -> Iterable[tuple[str, dict[str, Any]]]:
             for known in (old, {})
         ]
         for key in keys if keys[0] != keys[1] else keys[:1]:
-            yield table_name(table), key
+            yield table, key
 
 
 def _key_value(state: InstanceState[Any], column: Any, known: Mapping[Any, Any]) -> Any:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Mapper, Session, scoped_session
 
 from chrononaut_pg._resources import package_core_version
-from chrononaut_pg.declarations import table_name
+from chrononaut_pg.declarations import schemas_of, table_name
 from chrononaut_pg.exceptions import (
     CannotUndoError,
     CoreMissingError,
@@ -118,11 +118,12 @@ def undo_change(
     )
     given = {
         "number": getattr(change, "change_id", change),
-        "target": None if target is None else _name(target),
+        "target": None,
         "dry_run": dry_run,
         "force": force,
     }
-    return _undone(session, call, given, dry_run, bind_arguments or _bind(target))
+    bound = bind_arguments or _bind(target)
+    return _undone(session, call, given, dry_run, bound, target)
 
 
 def revert_row(
@@ -170,9 +171,10 @@ def _undone(
     given: Mapping[str, Any],
     dry_run: bool,
     bind_arguments: Mapping[str, Any] | None,
+    target: Any = None,
 ) -> list[UndoneRow]:
     query = f"select * from chrononaut.{call}"
-    found = _call(session, query, given, bind_arguments, changes=not dry_run)
+    found = _call(session, query, given, bind_arguments, not dry_run, target)
     return [UndoneRow(*row) for row in found]
 
 
@@ -180,8 +182,8 @@ def _put_back(
     session: Any, target: Any, key: Any, call: str, given: Mapping[str, Any]
 ) -> RevertedRow:
     values = list(key) if isinstance(key, tuple) else key
-    named = {"target": _name(target), "key": json.dumps(values, default=_as_text)}
-    [[done]] = _call(session, call, {**named, **given}, _bind(target), changes=True)
+    named = {"key": json.dumps(values, default=_as_text), **given}
+    [[done]] = _call(session, call, named, _bind(target), True, target)
     columns = tuple(done.pop("columns"))
     return RevertedRow(**done, columns=columns)
 
@@ -192,6 +194,7 @@ def _call(
     given: Mapping[str, Any],
     bind_arguments: Mapping[str, Any] | None,
     changes: bool,
+    target: Any,
 ) -> list[Any]:
     """Call a function that may write to rows which the session has loaded."""
     if isinstance(session, scoped_session):
@@ -203,6 +206,9 @@ def _call(
         )
     session.flush()
     bound = dict(bind_arguments or {})
+    if target is not None:
+        schemas = schemas_of(session.connection(bind_arguments=bound))
+        given = {**given, "target": _name(target, schemas)}
     try:
         found = list(session.execute(text(query), given, bind_arguments=bound))
     except DBAPIError as error:
@@ -217,11 +223,11 @@ def _call(
     return found
 
 
-def _name(target: type[Any] | Table | str) -> str:
+def _name(target: type[Any] | Table | str, schemas: Any) -> str:
     """Return the name of a table, as SQL spells it."""
     if isinstance(target, str):
         return target
-    return table_name(_table(target))
+    return table_name(_table(target), schemas)
 
 
 def _table(target: type[Any] | Table) -> Any:
