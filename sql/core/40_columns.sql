@@ -19,7 +19,9 @@ begin
         type := v_type.typbasetype;
     end loop;
     if v_type.typcategory = 'A' and v_type.typelem <> 0 and exists (
-        select from pg_type e where e.oid = v_type.typelem and e.typtype = 'd') then
+        select from pg_type e where e.oid = v_type.typelem and e.typtype = 'd')
+        -- A domain over arrays stays: there are no arrays of arrays without it.
+        and chrononaut._history_type(v_type.typelem) not like '%[]' then
         return chrononaut._history_type(v_type.typelem) || '[]';
     end if;
     return format_type(type, -1);

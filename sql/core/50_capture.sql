@@ -539,7 +539,7 @@ end;
 $body$,
         chrononaut._statement_update(v, 'v_info' || case
             when v_hidden is null then ''
-            else format(' || case when o.%1$I is not null and n.%1$I is not null '
+            else format(' || case when o.%1$I is distinct from null and n.%1$I is distinct from null '
                 'then ''{}''::jsonb%2$s else ''{}'' end',
                 v.key[1], v_hidden) end),
         chrononaut._statement_insert(v, 'chrononaut_old o', 'o', 'image', 'D'),
@@ -608,22 +608,27 @@ create or replace function chrononaut._statement_update(v chrononaut.versioning,
 as $$
     -- Rows are paired by key: only old means that the key was changed away, only new that
     -- it appeared. A full join cannot be planned as a nested loop, however wrong the estimate.
+    -- A key that is a row of nulls is itself not null: "is null" would take it for one.
     select format($body$
         insert into %1$s (%2$s)
         select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
             v_transaction,
-            case when o.%4$I is null then 'I' when n.%4$I is null then 'D' else 'U' end,
+            case
+                when o.%4$I is not distinct from null then 'I'
+                when n.%4$I is not distinct from null then 'D'
+                else 'U' end,
             %5$s, null
         from chrononaut_old o
         full join chrononaut_new n on %6$s
-        where o.%4$I is null or n.%4$I is null or %7$s operator(pg_catalog.*<>) %8$s;$body$,
+        where o.%4$I is not distinct from null or n.%4$I is not distinct from null
+            or %7$s operator(pg_catalog.*<>) %8$s;$body$,
         chrononaut._history_reference(v),
         chrononaut._insert_columns(v, 'image'),
         (select string_agg(
             case when i.live_name = any (v.key) then format('coalesce(%s, %s)',
                     chrononaut._column_value(v.relid, i.attnum, 'o'),
                     chrononaut._column_value(v.relid, i.attnum, 'n'))
-                when i.computed then format('case when o.%I is not null then %s end',
+                when i.computed then format('case when o.%I is distinct from null then %s end',
                     v.key[1], chrononaut._column_value(v.relid, i.attnum, 'o'))
                 else chrononaut._column_value(v.relid, i.attnum, 'o') end,
             ', ' order by i.attnum)

@@ -31,6 +31,11 @@ VALUES: dict[str, tuple[str, str, str]] = {
         "array[1, 2]::positive[]",
         "array[1]::positive[]",
     ),
+    "array of domain over array": (
+        "list[]",
+        "array['{1,2}']::list[]",
+        "array['{1,2}', '{3}']::list[]",
+    ),
     "composite": ("pair", "row(1, 'a')", "row(1, 'b')"),
     "uuid": ("uuid", "gen_random_uuid()", "gen_random_uuid()"),
     "large text": ("text", "repeat(md5('a'), 3000)", "repeat(md5('a'), 3000) || 'x'"),
@@ -39,6 +44,7 @@ VALUES: dict[str, tuple[str, str, str]] = {
 TYPES = """
 create type mood as enum ('sad', 'glad');
 create domain positive as int not null check (value > 0);
+create domain list as int[] check (cardinality(value) < 5);
 create type pair as (a int, b text);
 """
 
@@ -165,6 +171,42 @@ def test_key_of_citext_changes_its_case_as_an_update(db: Db) -> None:
     assert db.execute(
         "select operation, name::text from item_history order by change_id"
     ).fetchall() == [("I", "a"), ("U", "a"), ("D", "A"), ("I", "b")]
+
+
+KEYS = {
+    "composite of nulls": ("pair", "row(null, null)", "row(1, null)"),
+    "domain over array": ("list", "'{1}'", "'{2}'"),
+}
+
+
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+@pytest.mark.parametrize(("kind", "one", "other"), KEYS.values(), ids=KEYS.keys())
+def test_key_of_any_type_tells_rows_apart(
+    db: Db, kind: str, one: str, other: str, granularity: str
+) -> None:
+    db.execute(TYPES)
+    db.execute(f"create table item (id {kind} primary key, v int, secret text)")
+    db.execute(
+        "select chrononaut.create_versioning('item', granularity => %s,"
+        " hidden => '{secret}')",
+        [granularity],
+    )
+    db.execute(f"insert into item values ({one}, 1, 'a')")
+    db.execute("update item set v = 2, secret = 'b'")
+    db.execute(f"update item set id = {other}")
+    db.execute("update item set v = 3")
+    same = f"id::text = ({one})::{kind}::text"
+    recorded = db.execute(
+        f"select operation, {same}, v, change_info ? 'hidden_cols_changed'"
+        " from item_history order by change_id"
+    ).fetchall()
+    assert sorted(recorded, key=str) == [
+        ("D", True, 2, False),
+        ("I", False, None, False),
+        ("I", True, None, False),
+        ("U", False, 2, False),
+        ("U", True, 1, True),
+    ]
 
 
 def test_secret_of_a_hidden_column_is_nowhere_in_the_database(db: Db) -> None:
