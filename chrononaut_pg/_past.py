@@ -8,7 +8,7 @@ the search_path that it had.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +17,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.util import LRUCache
 
 from chrononaut_pg._emission import autocommits, root_engine
+from chrononaut_pg._past_grouping import grouped_by_all, shapes_of
 from chrononaut_pg._past_moment import Moment as Moment
 from chrononaut_pg._past_moment import Opened
 from chrononaut_pg._past_refusals import refuse_compiled_write
@@ -40,7 +41,7 @@ _KEY = "chrononaut_past"
 _DECLARED = "chrononaut_declared"
 """The execution option that holds the tables of versioned models."""
 
-_FUNCTION = "_enter_past(timestamptz, bigint, text, boolean, boolean)"
+_FUNCTION = "_enter_past(timestamptz, bigint, text, boolean, boolean, boolean)"
 
 _CHECK = f"""
 select to_regprocedure('chrononaut.core_version()') is not null,
@@ -52,12 +53,7 @@ select e.found ->> 'unknown', e.found ->> 'moment', e.found ->> 'path',
     e.found ->> 'live_path', (e.found ->> 'provisional')::boolean,
     (e.found -> 'tables')::text, (e.found -> 'live_only')::text, current_database()
 from (select chrononaut._enter_past({}::timestamptz, {}::bigint, {}::text,
-    {}::boolean, {}::boolean) as found) e
-"""
-
-_ENTER_BY_NAME = f"""
-select w.*, set_config('search_path', w.live_path, true)
-from ({_ENTER}) w(unknown, moment, path, live_path, provisional, tables, live_only, db)
+    {}::boolean, {}::boolean, {}::boolean) as found) e
 """
 
 _TELL_BY_NAME = """
@@ -169,9 +165,8 @@ def _entered(
 ) -> Opened:
     _check_core(connection)
     asked = moment.at, moment.transaction, moment.mark, moment.before, moment.strict
-    sql = _ENTER_BY_NAME if by_name else _ENTER
-    row = _fetch(connection, sql, asked)
-    unknown, text, path, live_path, provisional, *names = row[:8]
+    row = _fetch(connection, _ENTER, (*asked, by_name))
+    unknown, text, path, live_path, provisional, *names = row
     if unknown:
         raise UnknownMomentError(
             unknown,
@@ -271,7 +266,9 @@ def _before_cursor_execute(
     if context.execution_options.get("stream_results"):
         connection.info[_KEY].streams.append((cursor, moment))
     declared = context.execution_options[_DECLARED]
-    return sent_to_the_past(statement, found.names, declared), parameters
+    statement = sent_to_the_past(statement, found.names, declared)
+    shapes = partial(shapes_of, partial(_fetch, connection), found.shapes)
+    return grouped_by_all(statement, found.names, shapes), parameters
 
 
 def _refuse_streams(state: _State, moment: Moment) -> None:
@@ -314,12 +311,14 @@ def _tell(
     found: Opened,
     by_name: bool,
 ) -> bool:
-    """Open a known moment; False if it was resolved under another search_path."""
+    """Open a known moment; False if it was resolved for another search_path."""
     if by_name:
         _return(connection, state)
         live_path, _ = _fetch(connection, _TELL_BY_NAME, (found.text,))
         state.moment = moment
         return bool(live_path == found.live_path)
+    if found.path is None:
+        return False
     row = _fetch(connection, _TELL, (found.text, found.path))
     if state.live_path is None:
         state.live_path = row[0]

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine
 
+from chrononaut_pg._past_grouping import Shape, Table
 from chrononaut_pg._past_text import Names
 
 
@@ -17,12 +18,14 @@ class Opened:
     text: str
     """What the setting chrononaut.past holds for it."""
     names: Names
-    path: str
-    """The search_path for the past."""
+    path: str | None
+    """The search_path for the past; None if it was opened to be read by name."""
     live_path: str
     """The search_path under which it was resolved."""
     provisional: bool
     """Whether it is what the transaction that asked has left so far."""
+    shapes: dict[Table, Shape] = field(default_factory=dict)
+    """Of the tables in whose past something was grouped."""
 
 
 @dataclass(frozen=True, eq=False)

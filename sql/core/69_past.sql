@@ -356,7 +356,8 @@ create or replace function chrononaut._enter_past(
     transaction_id bigint,
     mark text,
     before boolean,
-    strict boolean)
+    strict boolean,
+    by_name boolean)
     returns jsonb
     language plpgsql
 as $$
@@ -364,7 +365,8 @@ as $$
 #variable_conflict use_variable
 declare
     v_live text := pg_catalog.current_setting('search_path');
-    v_past text := chrononaut._path_past_first(pg_catalog.current_schemas(false), v_live);
+    v_past text := case when not by_name
+        then chrononaut._path_past_first(pg_catalog.current_schemas(false), v_live) end;
     v_moment text;
     v_tables jsonb := (
         select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
@@ -382,8 +384,10 @@ begin
         -- The client's transaction is to survive that.
         return pg_catalog.jsonb_build_object('unknown', sqlerrm);
     end;
-    perform pg_catalog.set_config('chrononaut.past', v_moment, true),
-        pg_catalog.set_config('search_path', v_past, true);
+    perform pg_catalog.set_config('chrononaut.past', v_moment, true);
+    if not by_name then
+        perform pg_catalog.set_config('search_path', v_past, true);
+    end if;
     return pg_catalog.jsonb_build_object(
         'moment', v_moment, 'path', v_past, 'live_path', v_live,
         'tables', v_tables, 'live_only', v_live_only,
@@ -392,7 +396,8 @@ begin
 end;
 $$;
 
-comment on function chrononaut._enter_past(timestamptz, bigint, text, boolean, boolean) is
+comment on function chrononaut._enter_past(
+    timestamptz, bigint, text, boolean, boolean, boolean) is
     'Opens a moment for this transaction; returns what a client needs to read it.';
 
 
