@@ -5,6 +5,7 @@
 
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.servers import (
     NewServer,
     RemoteCluster,
     bin_directory,
+    memory_folder,
     running_cluster,
 )
 
@@ -188,7 +190,12 @@ def new_server(pg_major: int) -> Iterator[NewServer]:
             directory = bin_directory(major or pg_major)
             if directory is None:
                 pytest.skip(f"no PostgreSQL {major or pg_major} to start here")
-            fresh = Server(directory, settings={**SETTINGS, **settings}, tcp=tcp)
+            fresh = Server(
+                directory,
+                settings={**SETTINGS, **settings},
+                tcp=tcp,
+                parent=memory_folder(),
+            )
             return opened.enter_context(fresh)
 
         yield start
@@ -232,5 +239,15 @@ def _create_database(admin: Db, name: str, template: str = "template0") -> None:
 
 
 def _drop_database(admin: Db, name: str) -> None:
+    """Drop a database whose connections were closed just now, or never will be.
+
+    The process of a closed connection ends a moment later. DROP DATABASE looks for such
+    only every 100 ms, so it is not called before they are gone.
+    """
+    left = "select exists (select from pg_stat_activity where datname = %s)"
+    patience = time.monotonic() + 0.1
+    while admin.execute(left, [name]).fetchone() == (True,):
+        if time.monotonic() > patience:
+            break
     command = sql.SQL("drop database if exists {} with (force)")
     admin.execute(command.format(sql.Identifier(name)))

