@@ -9,10 +9,11 @@ from collections.abc import Container
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, inspect
 
 from chrononaut_pg import core
 from chrononaut_pg.alembic import rendering as _rendering  # noqa: F401
+from chrononaut_pg.alembic._dropping import drop_last
 from chrononaut_pg.alembic.operations import (
     AlterVersioningOp,
     CreateVersioningOp,
@@ -106,8 +107,10 @@ class _Comparison:
             first.append(InstallChrononautOp())
         for name, one in sorted(self._registered.items(), key=_children_first):
             if self._is_given_up(name, self._declared):
-                created = given(one.options)
+                created = self._given(one)
                 first.append(DropVersioningOp(self._target(name), created=created))
+        if first:
+            drop_last(self._ops.ops)
         for name, (table, options) in self._declared.items():
             registered = self._registered.get(name)
             if registered is None:
@@ -146,6 +149,19 @@ class _Comparison:
         if one.drifted or self._alters_columns(table):
             return at_the_end(SyncVersioningOp(target), SyncVersioningOp(target))
         return None
+
+    def _given(self, one: core.VersionedTable) -> dict[str, Any]:
+        """Return the options to version a table with again, though it be a new one."""
+        options = given(one.options)
+        own_key = inspect(self._connection).get_pk_constraint(one.name, one.schema)
+        if one.options.key and list(one.options.key) != own_key["constrained_columns"]:
+            options["key"] = list(one.options.key)
+        schema, history = next(iter(one.own_names), (one.schema, f"{one.name}_history"))
+        if schema == one.schema and history != f"{one.name}_history":
+            options["history_table"] = core.quoted("", history, default="")
+        elif schema not in (one.schema, "chrononaut_history"):
+            options["history_table"] = core.quoted(schema, history, default="")
+        return options
 
     def _is_given_up(self, name: Name, wanted: Container[Name]) -> bool:
         """Whether a table's model is gone, or does not ask for this any more.

@@ -27,7 +27,8 @@ as $$
     where m.versioning_id = v.id and m.state = 'tracked'
         and not exists (
             select from chrononaut.column_period p
-            where p.column_id = m.id and p.until is null);
+            where p.column_id = m.id and p.until is null)
+    on conflict (column_id, since) do update set until = null;  -- no change in between
 $$;
 
 comment on function chrononaut._note_periods(chrononaut.versioning) is

@@ -235,3 +235,14 @@ def test_meta_name_that_a_column_takes_later_gives_way(db: Db) -> None:
         "select operation, chrononaut_operation from note_versions order by version",
     ) == [("mine", "both"), ("mine", "both")]
     assert problems(db) == []
+
+
+@pytest.mark.parametrize("option", ["hidden", "untracked"])
+def test_options_change_back_and_forth_while_nothing_is_written(
+    db: Db, option: str
+) -> None:
+    run(db, NOTE)
+    run(db, "select chrononaut.create_versioning('note')")
+    for columns in ("{body}", "{}", "{body}", "{}"):
+        run(db, f"select chrononaut.alter_versioning('note', {option} => '{columns}')")
+    assert value(db, f"select {option} from chrononaut.versioned_tables") == []

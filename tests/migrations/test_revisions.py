@@ -263,3 +263,52 @@ def test_downgrade_of_many_tables_keeps_their_histories_and_upgrading_continues_
         ).all()
 
     assert (gone, versioned(engine), told) == ([], ALL, ["I", "I"])
+
+
+def test_many_tables_are_dropped_and_made_again_in_an_order_that_applies(
+    project: Project, engine: Engine
+) -> None:
+    metadata, nothing = MetaData(), MetaData()
+    base = registry(metadata=metadata).generate_base()
+    names = [f"t{number}" for number in range(8)]
+    above: list[ForeignKey] = []
+    for name in names:
+        columns = {
+            "id": Column(Integer, *above, primary_key=True),
+            "v": Column(Integer),
+        }
+        type(name, (Versioned, base), {"__tablename__": name, **columns})
+        above = [ForeignKey(f"{name}.id")]
+    project.revise(metadata, "made")
+    project.upgrade()
+    text_of_drop = project.revise(nothing, "gone")
+    project.upgrade()
+    left = versioned(engine)
+    project.downgrade("made")
+
+    dropped = [line for line in text_of_drop.splitlines() if "op.drop_table" in line]
+    assert (left, versioned(engine)) == ([], names)
+    assert dropped == [f"    op.drop_table('{name}')" for name in reversed(names)]
+
+
+def test_name_of_the_history_and_key_come_back_with_a_dropped_table(
+    project: Project, engine: Engine
+) -> None:
+    metadata = MetaData()
+    table = Table(
+        "pair",
+        metadata,
+        Column("a", Integer, nullable=False, unique=True),
+        Column("b", Integer),
+    )
+    versioned_table(table, key=["a"], history_table="pair_past")
+    project.revise(metadata, "made")
+    project.upgrade()
+    project.revise(MetaData(), "gone")
+    project.upgrade()
+    project.downgrade("made")
+
+    with engine.connect() as connection:
+        query = "select history_table::text, key from chrononaut.versioned_tables"
+        found = [tuple(row) for row in connection.execute(text(query))]
+    assert found == [("pair_past", ["a"])]
