@@ -35,6 +35,14 @@ _TAKE_FROM = frozenset(["extract", "overlay", "position", "substring", "trim"])
 """Functions between whose parentheses FROM means something else."""
 
 
+def named_queries(statement: str) -> frozenset[str]:
+    """Return the names of the queries in WITH."""
+    return frozenset(
+        name.strip('"') if name.startswith('"') else name.lower()
+        for name in _NAMED_QUERY.findall(statement)
+    )
+
+
 @dataclass(slots=True)
 class _Level:
     """What is known between two parentheses."""
@@ -51,10 +59,7 @@ class Relations:
     """Follows one statement."""
 
     def __init__(self, statement: str) -> None:
-        self._queries = frozenset(
-            name.strip('"') if name.startswith('"') else name.lower()
-            for name in _NAMED_QUERY.findall(statement)
-        )
+        self._queries = named_queries(statement)
         self._levels = [_Level()]
         self._word = ""
 

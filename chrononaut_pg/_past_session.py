@@ -14,7 +14,6 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from chrononaut_pg._past import enter, leave, options_for
-from chrononaut_pg._past_grouping import grouped_by_all
 from chrononaut_pg._past_moment import Moment
 from chrononaut_pg._past_refusals import refuse_write
 from chrononaut_pg.exceptions import NotVersionedError, ReadOnlyPastError
@@ -187,8 +186,6 @@ def _read_the_past(state: ORMExecuteState) -> None:
         refuse_write(state.statement)
     connection: Any = session.get_bind(**state.bind_arguments)
     if _has_past(connection):
-        if state.is_select:
-            state.statement = grouped_by_all(state.statement)
         mapper = state.bind_mapper
         metadata = getattr(mapper and mapper.local_table, "metadata", None)
         options = options_for(

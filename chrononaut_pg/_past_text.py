@@ -32,6 +32,8 @@ _TOKEN = re.compile(
 
 _PART = re.compile(_NAME)
 
+_CHAIN = re.compile(rf"{_NAME}(?:\s*\.\s*{_NAME})*")
+
 _ALIAS = re.compile(rf"\bas\s+({_NAME})(?!\s*\()", re.IGNORECASE)
 
 _MARKED = re.compile(_MARK + r"([0-9a-f]*)(\.?)")
@@ -91,7 +93,7 @@ def sent_to_the_past(
     relations = Relations(statement)
     aliases = _aliases(statement) if _MARK in statement else frozenset()
     at = 0
-    for found, end in _tokens(statement):
+    for found, end in tokens(statement):
         pieces.append(statement[at : found.start()])
         text = statement[found.start() : end]
         if found["chain"]:
@@ -122,7 +124,7 @@ def _code(text: str) -> str:
     """Return SQL without its literals, comments and quoted names."""
     pieces = []
     at = 0
-    for found, end in _tokens(text):
+    for found, end in tokens(text):
         pieces.append(text[at : found.start()])
         plain = found["sign"] or (found["chain"] and '"' not in found["chain"])
         pieces.append(found[0] if plain else " x " if found["chain"] else " ")
@@ -130,7 +132,7 @@ def _code(text: str) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def _tokens(text: str) -> Iterator[tuple[re.Match[str], int]]:
+def tokens(text: str) -> Iterator[tuple[re.Match[str], int]]:
     """Yield what matters of SQL, each with the place where it ends."""
     at = 0
     while found := _TOKEN.search(text, at):
@@ -149,7 +151,7 @@ def _end_of_comment(text: str, at: int) -> int:
 
 
 def _aliases(statement: str) -> frozenset[str]:
-    return frozenset(_name(one, "%") for one in _ALIAS.findall(statement))
+    return frozenset(name_of(one, "%") for one in _ALIAS.findall(statement))
 
 
 def _exchanged(
@@ -160,7 +162,7 @@ def _exchanged(
     is_relation: bool,
 ) -> str:
     parts = _PART.findall(chain)
-    plain = [_name(part, names.percent) for part in parts[:3]]
+    plain = [name_of(part, names.percent) for part in parts[:3]]
     if len(parts) == 1:
         if is_relation:
             _refuse_live_only(names, None, plain[0])
@@ -173,13 +175,13 @@ def _exchanged(
     past = names.past.get((plain[0], plain[1]))
     if past is None:
         return chain
-    return ".".join([_quoted(past, names.percent), *parts[1:]])
+    return ".".join([quoted(past, names.percent), *parts[1:]])
 
 
 def _exchanged_marked(chain: str, names: Names, declared: frozenset[Place]) -> str:
     parts = _PART.findall(chain)
     schema = bytes.fromhex(parts[0].removeprefix(_MARK)).decode() or None
-    table = _name(parts[1], names.percent)
+    table = name_of(parts[1], names.percent)
     place = schema if schema is not None else names.visible.get(table, "")
     found = names.past.get((place, table))
     if found is None and (schema, table) in declared:
@@ -192,7 +194,7 @@ def _exchanged_marked(chain: str, names: Names, declared: frozenset[Place]) -> s
     if found is None:
         _refuse_live_only(names, schema, table)
         found = schema
-    return ".".join([*([_quoted(found, names.percent)] if found else []), *parts[1:]])
+    return ".".join([*([quoted(found, names.percent)] if found else []), *parts[1:]])
 
 
 def _refuse_live_only(names: Names, schema: str | None, table: str) -> None:
@@ -208,15 +210,21 @@ def _refuse_live_only(names: Names, schema: str | None, table: str) -> None:
 def _unmarked(found: re.Match[str]) -> str:
     """Return what a literal such as a sequence's name says without marks."""
     schema = bytes.fromhex(found[1]).decode()
-    return _quoted(schema, "%") + found[2] if schema else ""
+    return quoted(schema, "%") + found[2] if schema else ""
 
 
-def _name(identifier: str, percent: str) -> str:
+def parts_of(chain: str) -> list[str]:
+    """Return the identifiers of a name with dots; nothing if it is more than that."""
+    return _PART.findall(chain) if _CHAIN.fullmatch(chain) else []
+
+
+def name_of(identifier: str, percent: str) -> str:
     """Return the name that an identifier stands for."""
     if identifier.startswith('"'):
         return identifier[1:-1].replace('""', '"').replace(percent, "%")
     return identifier.translate(_UPPER)
 
 
-def _quoted(name: str, percent: str) -> str:
+def quoted(name: str, percent: str = "%") -> str:
+    """Return the identifier that stands for a name."""
     return '"' + name.replace('"', '""').replace("%", percent) + '"'
