@@ -165,12 +165,10 @@ def read(tool, session, key, found):
 
 
 def revert(tool, session, key, found):
-    """Revert a user and its articles, one of which is deleted; roll back."""
+    """Revert a user and its articles, one of which is deleted."""
     one = session.get(tool.user, key)
-    gone = one.articles[0]
-    session.delete(gone)
-    session.flush()
-    session.expire(one)
+    session.delete(one.articles[0])
+    session.commit()
     version = tool.versions(one)[4]
 
     def work():
@@ -181,7 +179,7 @@ def revert(tool, session, key, found):
     session.expire_all()
     assert one.number == 4
     assert [article.number for article in one.articles] == [4] * ARTICLES
-    session.rollback()
+    session.commit()
     session.expunge_all()
 
 

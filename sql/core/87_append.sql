@@ -47,13 +47,14 @@ create or replace function chrononaut._append_statement(v chrononaut.versioning)
     stable
     set search_path = pg_catalog, pg_temp
 as $$
+    -- The newest change is found by its key: transactions stand in a coarse index, not to be used.
     select format(
         'with wanted as ('
             'select %1$s, case jsonb_typeof($2) when ''object'' then $2 '
                 'else $2 -> (e.position - 1)::integer end as extra '
             'from jsonb_array_elements($1) with ordinality e(key, position)'
         '), newest as ('
-            'select w.extra, (select max(h.%2$I) from %3$s h where %4$s and h.%5$I = $3) as change_id, %6$s '
+            'select w.extra, (select max(h.%2$I) from %3$s h where %4$s and h.%5$I + 0 = $3) as change_id, %6$s '
             'from wanted w'
         ') update %3$s h set %7$I = h.%7$I || jsonb_build_object(''extra'', '
             'coalesce(h.%7$I -> ''extra'', ''{}'') || n.extra) '
