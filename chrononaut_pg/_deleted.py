@@ -58,8 +58,8 @@ def deleted(
     found: list[Any] = []
     for two in (one, *own):
         statement = select_deleted(two.model, after, limit)
-        bind = {"mapper": two.mapper}
         live = session_for(two.model, session)
+        bind = {"bind": live.get_bind(two.mapper)}
         found += live.scalars(statement, bind_arguments=bind)
     return found
 

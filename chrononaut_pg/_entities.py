@@ -69,7 +69,7 @@ def _left(
     cls = one.model.__history_mapper__.class_
     versions = session.scalars(
         _select_left(one, cls, tables, transaction_id),
-        bind_arguments={"mapper": one.mapper},
+        bind_arguments={"bind": session.get_bind(one.mapper)},
         execution_options={"populate_existing": True},
     )
     names = cls.__chrononaut_key_names__

@@ -49,7 +49,7 @@ def version_in_force(
         .limit(1)
         .execution_options(populate_existing=True)
     )
-    bind = {"mapper": sa_inspect(model)}
+    bind = {"bind": live.get_bind(sa_inspect(model))}
     found = live.execute(statement, bind_arguments=bind).first()
     if found is None:
         return None

@@ -29,7 +29,7 @@ def allow_keys(session: Session, mapper: Mapper[Any]) -> None:
     }
     if not tables:
         return
-    session.info.setdefault(_KEY, {}).update(dict.fromkeys(tables))
+    session.info.setdefault(_KEY, {}).update(dict.fromkeys(tables, mapper))
     if not event.contains(session, "before_flush", _before_flush):
         event.listen(session, "before_flush", _before_flush)
         event.listen(session, "after_flush", _after_flush)
@@ -37,8 +37,8 @@ def allow_keys(session: Session, mapper: Mapper[Any]) -> None:
 
 
 def _before_flush(session: Session, flush_context: Any, instances: Any) -> None:
-    for table in session.info.get(_KEY, ()):
-        connection = session.connection(bind_arguments={"clause": table})
+    for table, mapper in session.info.get(_KEY, {}).items():
+        connection = session.connection(bind_arguments={"mapper": mapper})
         if not event.contains(connection.engine, "before_cursor_execute", _override):
             event.listen(
                 connection.engine, "before_cursor_execute", _override, retval=True

@@ -77,9 +77,10 @@ def rows(
     parameters: Mapping[str, Any] | None = None,
 ) -> list[Any]:
     """Execute the statement of a reader where the object's table is."""
+    # SQLAlchemy itself would ask for the database of the history class.
+    bind = {"bind": session.get_bind(sa_inspect(type(instance)))}
     try:
-        mapper = {"mapper": sa_inspect(type(instance))}
-        found = session.execute(statement(), parameters, bind_arguments=mapper)
+        found = session.execute(statement(), parameters, bind_arguments=bind)
         return list(found)
     except ProgrammingError as error:
         if sqlstate_of(error) in (*_UNDEFINED, _UNDEFINED_COLUMN):

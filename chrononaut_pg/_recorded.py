@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from chrononaut_pg._typed import parse
 from chrononaut_pg.declarations import (
+    Declaration,
     declaration,
     is_declared,
     schemas_of,
@@ -40,17 +41,14 @@ class Span:
 class Recorded:
     """What the registry says of the columns of some tables."""
 
-    def __init__(self, session: Session, tables: Iterable[Table]) -> None:
+    def __init__(self, session: Session, models: Iterable[Declaration]) -> None:
         self._columns: dict[Table, dict[str, tuple[str, Any]]] = {}
-        wanted = list(dict.fromkeys(tables))
-        if not wanted:
-            return
-        by_bind: dict[Any, list[Table]] = {}
-        for table in wanted:
-            connection = session.connection(bind_arguments={"clause": table})
-            by_bind.setdefault(connection, []).append(table)
-        for connection, tables in by_bind.items():
-            self._ask(connection, tables)
+        wanted: dict[Connection, dict[Table, None]] = {}
+        for one in dict.fromkeys(models):
+            connection = session.connection(bind_arguments={"mapper": one.mapper})
+            wanted.setdefault(connection, {}).update(dict.fromkeys(one.tables))
+        for connection, tables in wanted.items():
+            self._ask(connection, list(tables))
 
     def _ask(self, connection: Connection, tables: list[Table]) -> None:
         schemas = schemas_of(connection)

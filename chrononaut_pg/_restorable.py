@@ -11,7 +11,6 @@ from sqlalchemy.orm import Mapper, RelationshipProperty, selectinload
 from chrononaut_pg._members import Tree
 from chrononaut_pg.declarations import (
     Declaration,
-    declaration,
     declared_tables,
     is_declared,
     key_columns,
@@ -65,11 +64,6 @@ def eager(model: type[Any], tree: Tree) -> list[Any]:
 def model_of(image: Any) -> type[Any]:
     one = getattr(type(image), "__chrononaut_declaration__", None)
     return type(image) if one is None else one.model
-
-
-def tables_of(image: Any) -> tuple[Any, ...]:
-    model = model_of(image)
-    return declaration(model).tables if is_declared(model) else ()
 
 
 def known(one: Declaration, image: Any) -> Iterator[Any]:

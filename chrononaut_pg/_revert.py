@@ -29,7 +29,6 @@ from chrononaut_pg._restorable import (
     name_of,
     own,
     relation_of,
-    tables_of,
 )
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
 from chrononaut_pg.exceptions import RevertError
@@ -145,8 +144,8 @@ class Plan:
 
     def _write(self, root: Node) -> None:
         nodes = list(self._nodes.values())
-        tables = [table for node in nodes for table in tables_of(node.past)]
-        recorded = self._recorded = Recorded(self._session, tables)
+        models = [m for m in (model_of(n.past) for n in nodes) if is_declared(m)]
+        recorded = self._recorded = Recorded(self._session, map(declaration, models))
         keyed = [(n, r) for n in nodes for r in n.relations if n.live is not None]
         self._remove(nodes)  # may flush, so that nobody may be without a parent yet
         for node, relation in keyed:

@@ -273,7 +273,8 @@ def _neighbour(version: Any, statement: Select[Any]) -> Any:
             hint="Execute what select_previous() or select_next() return.",
         )
     model = version.__chrononaut_declaration__.mapper
-    return session.scalars(statement, bind_arguments={"mapper": model}).first()
+    bind = {"bind": session.get_bind(model)}
+    return session.scalars(statement, bind_arguments=bind).first()
 
 
 def _restore(model: type[Any], values: dict[str, Any]) -> Any:

@@ -183,6 +183,11 @@ def test_a_session_that_has_databases_for_its_classes_alone(
         [first] = made.versions()
         first.revert(["things"])
         session.commit()
-        said = [one.change_info["extra"] for one in made.changes()][1:]
+        said = [one.change_info["extra"] for one in [*made.changes()][1:]]
+        last = made.versions()[-1].previous
+        session.delete(made)
+        session.commit()
+        gone = [one.name for one in deleted(Owner, session)]
 
     assert (said[0], said[1]["reverted_to"]["version"]) == ({"why": "wrong"}, 0)
+    assert (last.name, gone) == ("old", ["old"])
