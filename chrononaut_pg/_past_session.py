@@ -8,10 +8,11 @@ version.
 from typing import Any, NoReturn, Self, cast
 from weakref import WeakValueDictionary
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, Table, event
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.sql import visitors
 
 from chrononaut_pg._past import enter, leave, options_for
 from chrononaut_pg._past_moment import Moment
@@ -186,10 +187,8 @@ def _read_the_past(state: ORMExecuteState) -> None:
         refuse_write(state.statement)
     connection: Any = session.get_bind(**state.bind_arguments)
     if _has_past(connection):
-        mapper = state.bind_mapper
-        metadata = getattr(mapper and mapper.local_table, "metadata", None)
         options = options_for(
-            session.moment, connection, state.execution_options, metadata
+            session.moment, connection, state.execution_options, _metadata_of(state)
         )
         state.update_execution_options(**options)
     elif session.moment.strict:
@@ -215,6 +214,15 @@ def _refuse_the_past(session: Session, instance: Any) -> None:
             f"{type(instance).__name__} object is one of the past: it cannot be added",
             hint="session.merge() makes a copy, in the present.",
         )
+
+
+def _metadata_of(state: ORMExecuteState) -> Any:
+    """Return the MetaData whose models are read, None if there are no Tables."""
+    if state.bind_mapper is not None:
+        return getattr(state.bind_mapper.local_table, "metadata", None)
+    statement: Any = state.statement
+    parts = visitors.iterate(getattr(statement, "_resolved", statement))
+    return next((one.metadata for one in parts if isinstance(one, Table)), None)
 
 
 def _has_past(connection: Connection) -> bool:

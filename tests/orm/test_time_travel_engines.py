@@ -12,8 +12,10 @@ from sqlalchemy import (
     create_engine,
     func,
     insert,
+    lambda_stmt,
     select,
     text,
+    union,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -235,6 +237,11 @@ def test_versioned_model_whose_table_is_not_versioned_is_refused(
         lambda past: past.get(Book, 1),
         lambda past: past.get_one(Author, 1).books,
         lambda past: past.execute(select(Author.id).join(Author.books)),
+        lambda past: past.execute(select(Book.__table__)),
+        lambda past: past.scalar(select(func.count()).select_from(Book.__table__)),
+        lambda past: past.execute(select(select(Book.__table__).cte("books"))),
+        lambda past: past.execute(lambda_stmt(lambda: select(Book.__table__))),
+        lambda past: past.execute(union(*[select(Book.__table__)] * 2)),
     ]
     for read in reads:
         with (
