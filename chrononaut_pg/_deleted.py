@@ -17,8 +17,10 @@ from sqlalchemy import (
     any_,
     exists,
     func,
+    literal_column,
     select,
     tuple_,
+    union_all,
 )
 
 from chrononaut_pg._reading import session_for
@@ -29,7 +31,6 @@ from chrononaut_pg.declarations import (
     is_declared,
     key_columns,
 )
-from chrononaut_pg.exceptions import ChrononautException
 from chrononaut_pg.history import History, history_class, key_names, meta_attribute
 
 _ENDS = ("D", "T")
@@ -45,23 +46,24 @@ def deleted(
     They are history objects in the order of their keys; `restore` brings them back. For
     pages pass *limit* and, as *after*, the last one of the page before. Rows of
     subclasses come along as their own class; where these have tables of their own, each
-    is asked for itself, and pages are of one class: see `select_deleted`.
+    is asked for itself.
     """
     one = declaration(model)
-    own = list(_with_own_tables(one))
-    if own and (after is not None or limit is not None):
-        names = ", ".join(two.model.__name__ for two in own)
-        raise ChrononautException(
-            f"{model.__name__} has subclasses with tables of their own: {names}",
-            hint="Page through each by itself, with select_deleted().",
+    classes = [one, *_with_own_tables(one)]
+    live = session_for(model, session)
+    bind = {"bind": live.get_bind(one.mapper)}
+    if len(classes) == 1:
+        return list(
+            live.scalars(select_deleted(model, after, limit), bind_arguments=bind)
         )
-    found: list[Any] = []
-    for two in (one, *own):
-        statement = select_deleted(two.model, after, limit)
-        live = session_for(two.model, session)
-        bind = {"bind": live.get_bind(two.mapper)}
-        found += live.scalars(statement, bind_arguments=bind)
-    return found
+    keys = live.execute(_page(classes, after, limit), bind_arguments=bind).all()
+    found: dict[int, dict[Any, Any]] = {}
+    for number in {key[0] for key in keys}:
+        statement = select_deleted(classes[number].model, after, limit)
+        versions = live.scalars(statement, bind_arguments=bind)
+        found[number] = {_key(version): version for version in versions}
+    known = (found[number].get(tuple(key)) for number, *key in keys)
+    return [one for one in known if one is not None]  # else restored meanwhile
 
 
 def select_deleted(
@@ -76,7 +78,7 @@ def select_deleted(
     one, cls = declaration(model), history_class(model)
     history = history_table(model)
     columns = [history.c[column.name] for column in key_columns(one, one.table)]
-    gone = _gone(one, history, columns, after, limit)
+    gone = _gone(one, history, columns, after, limit).cte("gone")
     attributes = [getattr(cls, name) for name in key_names(cls)]
     later = history.alias("later")
     newer = exists().where(
@@ -98,9 +100,23 @@ def select_deleted(
     )
 
 
+def _page(classes: list[Declaration], after: Any, limit: int | None) -> Select[Any]:
+    """Select the keys of a page, each behind the position of its class."""
+    parts = []
+    for number, one in enumerate(classes):
+        history = history_table(one.model)
+        key = [history.c[column.name] for column in key_columns(one, one.table)]
+        part = _gone(one, history, key, after, limit).subquery()
+        named = [column.label(f"k{n}") for n, column in enumerate(part.c)]
+        parts.append(select(literal_column(str(number)).label("class"), *named))
+    together = union_all(*parts).subquery()
+    _, *keys = together.c
+    return select(together).order_by(*keys).limit(limit)
+
+
 def _gone(
     one: Declaration, history: Table, key: list[Any], after: Any, limit: int | None
-) -> CTE:
+) -> Select[Any]:
     """Select the keys of rows whose last change is that they went."""
     later = history.alias("l")
     followed = exists().where(
@@ -123,7 +139,7 @@ def _gone(
     if after is not None:
         values = _key(after)
         found = found.where(tuple_(*key) > tuple_(*values))
-    return found.cte("gone")
+    return found
 
 
 def _is_of_class(

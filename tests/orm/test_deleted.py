@@ -8,7 +8,6 @@ from sqlalchemy import Engine, ForeignKey, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from chrononaut_pg import (
-    ChrononautException,
     NotVersionedError,
     Versioned,
     deleted,
@@ -207,10 +206,24 @@ def test_all_of_a_hierarchy_is_restored(session: Session) -> None:
     assert deleted(Pet, session) == []
 
 
-def test_pages_are_of_one_class(session: Session) -> None:
+def test_pages_go_over_all_classes_of_a_hierarchy(session: Session) -> None:
+    kinds = Poodle, Cat, Dog, Pet, Poodle, Dog
+    pets = [kind(id=n, name=str(n)) for n, kind in enumerate(kinds, 1)]
+    come_and_gone(session, *pets)
+    pages, last = [], None
+    while page := deleted(Pet, session, after=last, limit=2):
+        pages.append(named(page))
+        last = page[-1]
+    names = [f"{kind.__name__}History" for kind in kinds]
+    each = [(name, f"last {n}") for n, name in enumerate(names, 1)]
+
+    assert pages == [each[:2], each[2:4], each[4:]]
+    assert named(deleted(Pet, session)) == each
+    assert named(deleted(Dog, session, after=1, limit=2)) == [each[2], each[4]]
+
+
+def test_the_statement_is_of_one_class(session: Session) -> None:
     come_and_gone(session, Pet(id=1, name="a"), Cat(id=2, name="b"), Dog(id=3))
-    with pytest.raises(ChrononautException, match="tables of their own: Dog, Poodle"):
-        deleted(Pet, session, limit=1)
     found = session.scalars(select_deleted(Pet, after=1, limit=1)).all()
 
     assert named(list(found)) == [("CatHistory", "last b")]
