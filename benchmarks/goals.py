@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks import bulk, single, undo
 from benchmarks.large import LARGE, LITTLE, Reading
+from benchmarks.past import Past
 from benchmarks.samples import Samples
 from benchmarks.storage import Footprint
 from benchmarks.tables import (
@@ -106,6 +107,18 @@ def judge_reading(reading: Reading, rows: int) -> Iterator[Result]:
     yield Result(work, "", reading.milliseconds, 1.0, unit=" ms")
     yield Result(f"{work}, scans of history", "", reading.scans, 1)
     yield Result(f"{work}, scans not by key", "", reading.scans_without_key, 0)
+
+
+def judge_past(past: Past, rows: int) -> Iterator[Result]:
+    """Hold one key's past against its time, a whole table's against the live table."""
+    of = f"one key as of then, {rows / 1e6:g} M rows of history"
+    yield Result(of, "", past.one_key, 2.0, unit=" ms")
+    yield Result(f"{of}, half of them later", "", past.one_key_half, 2.0, unit=" ms")
+    for kind, ratio in (
+        ("one process", past.ratio(past.past, past.live)),
+        ("parallel scan", past.ratio(past.past_parallel, past.live_parallel)),
+    ):
+        yield Result("whole table as of then", f"live, {kind}", ratio, 5.0)
 
 
 def judge_undo(samples: Samples) -> Iterator[Result]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from benchmarks import bulk, goals, large, single, storage, undo
+from benchmarks import bulk, goals, large, past, single, storage, undo
 from benchmarks.database import Connection, Database
 from benchmarks.orm import compare, counts
 from benchmarks.report import Report
@@ -103,6 +103,23 @@ def _undo(run: Run) -> None:
     run.report.results += goals.judge_undo(samples)
 
 
+def _past(run: Run) -> None:
+    run.tell("past: a million rows, and a history of millions")
+    past.create(run.connection, run.sweeps, int(1_000_000 * run.share))
+    found = past.measure(run.connection, run.rounds)
+    run.report.samples["past"] = past.as_samples(found)
+    run.report.results += goals.judge_past(found, run.sweeps * ROWS)
+
+
+def _relations(run: Run) -> None:
+    run.tell("relations of versions, beside SQLAlchemy-Continuum")
+    found = compare.measure_relations(
+        run.database, run.share, PEER_ROW in run.contenders
+    )
+    run.report.samples["relations"] = compare.as_samples(found)
+    run.report.results += compare.judge_relations(found)
+
+
 def _orm(run: Run) -> None:
     run.tell("orm: chrononaut_pg and its peers, each in an environment of its own")
     with_peers = PEER_ROW in run.contenders
@@ -118,6 +135,8 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "single": _single,
     "storage": _storage,
     "large": _large,
+    "past": _past,
     "undo": _undo,
+    "relations": _relations,
     "orm": _orm,
 }

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from benchmarks import large
 from benchmarks.database import Connection
+from benchmarks.samples import Samples
 from benchmarks.tables import ROWS, Contender, create_table, settle, version
 
 LONG = Contender("long history", "long_past", ("long_past_history",), "row")
@@ -44,6 +45,15 @@ class Past:
     def ratio(past: Sequence[float], live: Sequence[float]) -> float:
         """Return the median of the ratios of paired runs."""
         return statistics.median(p / q for p, q in zip(past, live, strict=True))
+
+
+def as_samples(past: Past) -> Samples:
+    """Return the seconds of whole tables for the report."""
+    samples = Samples()
+    for name in ("live", "past", "live_parallel", "past_parallel"):
+        for milliseconds in getattr(past, name):
+            samples.add(f"whole table/{name}", milliseconds / 1e3)
+    return samples
 
 
 def create(connection: Connection, sweeps: int, rows: int) -> None:

@@ -112,23 +112,57 @@ def _result(
     return Result(work, against, ratio, goal, min(mine) / min(theirs))
 
 
+def measure_relations(
+    database: Database, share: float, peers: bool
+) -> dict[str, Seconds]:
+    """Return the seconds of the tools that know relations of versions."""
+    objects, rounds = str(int(10_000 * share)), str(int(400 * share))
+    found = {}
+    for tool in (OURS, "continuum") if peers else (OURS,):
+        url = _create(database, f"related_{tool}")
+        found[tool] = _output(tool, "relations.py", url, objects, rounds)
+    return found
+
+
+def judge_relations(found: Mapping[str, Seconds]) -> Iterator[Result]:
+    """Compare with the peer, and with the same work where no history is read."""
+    ours, theirs = found[OURS], found.get("continuum")
+    if theirs is None:
+        return
+    for work in ("relations", "version_at", "revert"):
+        yield _result(work, "continuum", ours, theirs[work], 0.33)
+        yield _result(f"{work}/floor", "continuum", ours, theirs[work], 0.33)
+
+
 def _run(database: Database, tool: str, share: float, turn: int) -> Seconds:
-    python = Path(sys.executable) if tool == OURS else _python(tool)
     name = f"orm_{tool}"
-    if turn == 0:
-        with psycopg.connect(database.url, autocommit=True) as connection:
-            connection.execute(f"create database {name}".encode())
-    url = database.url.replace("/bench?", f"/{name}?")
-    url = url.replace("postgresql:", "postgresql+psycopg:")
-    script = str(Path(__file__).with_name("workload.py"))
+    url = _create(database, name) if turn == 0 else _url(database, name)
+    return _output(tool, "workload.py", url, str(share), str(turn))
+
+
+def _output(tool: str, script: str, url: str, *arguments: str) -> Seconds:
+    """Run a script in a tool's environment; return the seconds that it prints."""
+    python = Path(sys.executable) if tool == OURS else _python(tool)
+    path = str(Path(__file__).with_name(script))
     done = subprocess.run(
-        [python, "-W", "ignore", script, tool, url, str(share), str(turn)],
+        [python, "-W", "ignore", path, tool, url, *arguments],
         capture_output=True,
         text=True,
         check=True,
     )
     seconds: Seconds = json.loads(done.stdout)["seconds"]
     return seconds
+
+
+def _create(database: Database, name: str) -> str:
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(f"create database {name}".encode())
+    return _url(database, name)
+
+
+def _url(database: Database, name: str) -> str:
+    url = database.url.replace("/bench?", f"/{name}?")
+    return url.replace("postgresql:", "postgresql+psycopg:")
 
 
 def _python(tool: str) -> Path:

@@ -1,8 +1,9 @@
 """Relations of versions, in one tool's turn: `relations.py TOOL URL OBJECTS ROUNDS`.
 
 Users with articles, each with ten versions: reads the articles of a version, finds the
-version at a time, and reverts a user with them. Prints seconds as JSON. Written for
-SQLAlchemy 2.0 and later, so that SQLAlchemy-Continuum runs it, too.
+version at a time, and reverts a user with them; for scale ("floor"), loads the live
+articles, the live user, and makes the changes of the revert by hand. Prints seconds as
+JSON. Written for SQLAlchemy 2.0 and later, so that SQLAlchemy-Continuum runs it, too.
 """
 
 import json
@@ -15,6 +16,9 @@ from sqlalchemy import orm
 CHANGES = 10
 
 ARTICLES = 3
+
+WARM_UP = 15
+"""Rounds that are not counted: by then statements are prepared and planned."""
 
 
 def models(base, mixin, extra):
@@ -162,6 +166,9 @@ def read(tool, session, key, found):
     seen = timed(found, "version_at", lambda: tool.version_at(one, session, at))
     assert seen.number in (4, 5)
     session.expunge_all()
+    one = timed(found, "version_at/floor", lambda: session.get(tool.user, key))
+    assert len(timed(found, "relations/floor", lambda: list(one.articles))) == ARTICLES
+    session.expunge_all()
 
 
 def revert(tool, session, key, found):
@@ -176,6 +183,30 @@ def revert(tool, session, key, found):
         session.flush()
 
     timed(found, "revert", work)
+    finish(session, one)
+
+
+def change(tool, session, key, found):
+    """Make the same changes as `revert`, without any history to read."""
+    one = session.get(tool.user, key)
+    gone = one.articles[0].id
+    session.delete(one.articles[0])
+    session.commit()
+    session.get(tool.user, key)
+
+    def work():
+        one.number = 4
+        for article in one.articles:
+            article.number = 4
+        one.articles.append(tool.article(id=gone, title="a", number=4))
+        session.flush()
+
+    timed(found, "revert/floor", work)
+    finish(session, one)
+
+
+def finish(session, one):
+    """Check that a user is what it was in its fifth version, and forget it."""
     session.expire_all()
     assert one.number == 4
     assert [article.number for article in one.articles] == [4] * ARTICLES
@@ -188,10 +219,11 @@ def main(name, url, objects, rounds):
     fill(tool, objects)
     found = {}
     with orm.Session(tool.engine) as session:
-        for work in (read, revert):
-            for number in range(rounds + 5):
-                seconds = found if number >= 5 else {}
-                work(tool, session, 1 + number * 37 % objects, seconds)
+        for turn, work in enumerate((read, revert, change)):
+            for number in range(rounds + WARM_UP):
+                seconds = found if number >= WARM_UP else {}
+                key = 1 + (number * 3 + turn) * 37 % objects
+                work(tool, session, key, seconds)
     json.dump({"seconds": found}, sys.stdout)
 
 
