@@ -18,12 +18,8 @@ begin
         exit when v_type.typtype <> 'd';
         type := v_type.typbasetype;
     end loop;
-    if v_type.typcategory = 'A' and v_type.typelem <> 0 and exists (
-        select from pg_type e where e.oid = v_type.typelem and e.typtype = 'd')
-        -- A domain over arrays stays: there are no arrays of arrays without it.
-        and chrononaut._history_type(v_type.typelem) not like '%[]' then
-        return chrononaut._history_type(v_type.typelem) || '[]';
-    end if;
+    -- An array of a domain stays what it is: a cast between array types may be its owner's
+    -- function, and captures would run it with the rights of the core's owner.
     return format_type(type, -1);
 end;
 $$;

@@ -215,15 +215,23 @@ create or replace function chrononaut._widens(old_type oid, new_type oid)
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select new_type in ('text'::regtype, 'varchar'::regtype)
-            and old_type not in ('bytea'::regtype)
-            and (select t.typcategory not in ('D', 'T') from pg_type t where t.oid = old_type)
-        or exists (
+    -- Conversions run with the rights of the core's owner: none that others have made.
+    select not exists (
             select from pg_cast c
             where c.castsource = old_type and c.casttarget = new_type
-                and (c.castcontext = 'i' or c.castmethod = 'b')
-                and not (new_type in ('float4'::regtype, 'float8'::regtype)
-                    and old_type in ('int8'::regtype, 'numeric'::regtype)))
+                and c.castmethod <> 'b' and c.oid >= 16384
+                and not pg_has_role((
+                    select coalesce(min(p.proowner), 0) from pg_proc p where p.oid = c.castfunc
+                ), chrononaut._owner(), 'member'))
+        and (new_type in ('text'::regtype, 'varchar'::regtype)
+                and old_type not in ('bytea'::regtype)
+                and (select t.typcategory not in ('D', 'T') from pg_type t where t.oid = old_type)
+            or exists (
+                select from pg_cast c
+                where c.castsource = old_type and c.casttarget = new_type
+                    and (c.castcontext = 'i' or c.castmethod = 'b')
+                    and not (new_type in ('float4'::regtype, 'float8'::regtype)
+                        and old_type in ('int8'::regtype, 'numeric'::regtype))))
 $$;
 
 comment on function chrononaut._widens(oid, oid) is

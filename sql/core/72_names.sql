@@ -3,6 +3,50 @@
 -- Beside the live table where the core's owner is at home there, else in the schema
 -- chrononaut_history. Safe to replay.
 
+create or replace function chrononaut._is_safe(schema_name name)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- A schema's owner can drop what others own in it, and put in its place a table whose
+    -- triggers would run with the rights of the core's owner.
+    select pg_has_role(
+        case pg_get_userbyid(n.nspowner)
+            when 'pg_database_owner' then (
+                select d.datdba from pg_database d where d.datname = current_database())
+            else n.nspowner end,
+        chrononaut._owner(), 'member')
+    from pg_namespace n
+    where n.nspname = schema_name
+$$;
+
+comment on function chrononaut._is_safe(name) is
+    'Whether a schema belongs to somebody who may do whatever the core''s owner may.';
+
+
+create or replace function chrononaut._check_safe(target regclass, schema_name name)
+    returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if not chrononaut._is_safe(schema_name) then
+        perform chrononaut._refuse(target,
+            format('no history can be kept in schema %I: its owner could replace it', schema_name),
+            format('Run: alter schema %I owner to %I; or name no schema or another one.',
+                schema_name, chrononaut._owner()),
+            'VH006');
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_safe(regclass, name) is
+    'Raises VH006 if a table''s history would be at the mercy of a schema''s owner.';
+
+
 create or replace function chrononaut._choose_schema(target regclass)
     returns name
     language plpgsql
@@ -18,6 +62,7 @@ begin
         pg_get_userbyid(n.nspowner) = v_core
             or pg_get_userbyid(c.relowner) = v_core
                 and has_schema_privilege(v_core, n.oid, 'create')
+                and chrononaut._is_safe(n.nspname)
     into v_schema, v_beside
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
@@ -31,6 +76,7 @@ begin
             'History of tables whose schema belongs to somebody else than the core''s owner.';
         grant usage on schema chrononaut_history to public;
     end if;
+    perform chrononaut._check_safe(target, 'chrononaut_history');
     return 'chrononaut_history';
 end;
 $$;
@@ -84,10 +130,11 @@ begin
             or not has_schema_privilege(chrononaut._owner(), v_schema, 'create') then
             perform chrononaut._refuse(target,
                 format('no history table can be created in schema %I', v_schema),
-                format('Run: create schema if not exists %1$I; grant usage, create on schema %1$I to %2$I, %3$I;',
+                format('Run: create schema if not exists %1$I authorization %2$I; grant usage, create on schema %1$I to %2$I, %3$I;',
                     v_schema, chrononaut._owner(), chrononaut._caller()),
                 'VH006');
         end if;
+        perform chrononaut._check_safe(target, v_schema);
     end if;
     return array[v_schema, v_parts[cardinality(v_parts)]];
 end;

@@ -160,3 +160,96 @@ def test_hidden_values_appear_nowhere(db: Db, connect: Connect) -> None:
         " union all select c::text from chrononaut.recent_changes c) t",
     )
     assert "swordfish" not in found
+
+
+def test_history_is_not_kept_where_its_table_could_be_replaced(session: Db) -> None:
+    run(session, "create table evil.item (id int primary key)")
+    diag = refusal(
+        session,
+        "VH006",
+        "select chrononaut.create_versioning('evil.item', history_table => 'evil.log')",
+    )
+    assert "owner to" in (diag.message_hint or "")
+
+
+def test_schema_of_others_that_has_the_name_for_histories_is_refused(
+    session: Db,
+) -> None:
+    run(session, "create schema chrononaut_history")
+    run(session, "create table evil.item (id int primary key)")
+    refusal(session, "VH006", "select chrononaut.create_versioning('evil.item')")
+
+
+def test_tables_of_the_cores_owner_in_a_schema_of_others_have_their_history_elsewhere(
+    db: Db, session: Db
+) -> None:
+    session.commit()
+    run(db, "create table evil.theirs (id int primary key)")
+    assert (
+        value(db, "select chrononaut.create_versioning('evil.theirs')::text")
+        == "chrononaut_history.theirs_history"
+    )
+
+
+CASTS = {
+    "to the new type": (
+        "evil.own",
+        "create cast (evil.own as int) with function evil.grab(evil.own) as implicit",
+        "int using 5",
+    ),
+    "to text": (
+        "evil.own",
+        "create function evil.words(evil.own) returns text language sql as"
+        " 'select evil.grab($1)::text';"
+        " create cast (evil.own as text) with function evil.words(evil.own)",
+        "text using 'x'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "cast", "change"), CASTS.values(), ids=CASTS.keys())
+def test_casts_of_others_are_not_run_when_history_follows_a_type(
+    session: Db, kind: str, cast: str, change: str
+) -> None:
+    prepare_casts(session)
+    run(session, cast)
+    run(session, f"create table evil.item (id int primary key, v {kind})")
+    run(session, "select chrononaut.create_versioning('evil.item')")
+    run(session, "insert into evil.item values (1, row(1))")
+    run(session, "update evil.item set v = row(2)")
+    run(session, f"alter table evil.item alter column v type {change}")
+    run(session, "truncate evil.ran")
+    run(session, "select chrononaut.sync_versioning('evil.item')")
+    run(session, "update evil.item set id = 2")
+    assert rows(session, "select * from evil.ran") == []
+
+
+def test_casts_of_others_are_not_run_when_changes_are_recorded(session: Db) -> None:
+    prepare_casts(session)
+    run(session, "create domain evil.part as int")
+    run(
+        session,
+        "create function evil.parts(evil.part[]) returns int[] language sql as"
+        " 'select array[evil.grab(row(1)::evil.own)]'",
+    )
+    run(
+        session,
+        "create cast (evil.part[] as int[]) with function evil.parts(evil.part[])",
+    )
+    run(session, "create table evil.item (id int primary key, v evil.part[])")
+    run(session, "select chrononaut.create_versioning('evil.item')")
+    run(session, "insert into evil.item values (1, '{1}')")
+    run(session, "update evil.item set v = '{2}'")
+    run(session, "truncate evil.item")
+    assert rows(session, "select * from evil.ran") == []
+
+
+def prepare_casts(session: Db) -> None:
+    """Create a type, and a function for casts from it that notes who ran it."""
+    run(session, "create table evil.ran (by name)")
+    run(session, "create type evil.own as (a int)")
+    run(
+        session,
+        "create function evil.grab(evil.own) returns int language plpgsql as"
+        " $$ begin insert into evil.ran values (current_user); return 1; end $$",
+    )
