@@ -1,6 +1,7 @@
 """Fixtures of the whole suite: one server per run, one database per test.
 
-`template_db` holds the installed core; every test gets a copy of it as `db`.
+`template_db` holds the installed core; every test gets a copy of it as `db`. A module
+whose tests share many tables overrides it with `template_of`.
 """
 
 import itertools
@@ -14,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Engine, MetaData, NullPool, create_engine
 
 from chrononaut_pg import core
 from chrononaut_pg.testing import Server, find_clients
@@ -26,6 +27,7 @@ from tests.servers import (
     MakeRole,
     NewServer,
     RemoteCluster,
+    TemplateOf,
     bin_directory,
     memory_folder,
     running_cluster,
@@ -76,14 +78,43 @@ def pg_major(admin: Db) -> int:
 
 
 @pytest.fixture(scope="session")
-def template_db(server: Cluster, admin: Db, superuser: str) -> Iterator[str]:
+def core_db(server: Cluster, admin: Db, superuser: str) -> Iterator[str]:
     """A database with the core installed, to be copied."""
-    name = _unique("template")
+    name = _unique("core")
     _create_database(admin, name)
     with psycopg.connect(server.url(name, user=superuser)) as connection:
         core.install(connection)
     yield name
     _drop_database(admin, name)
+
+
+@pytest.fixture(scope="session")
+def template_db(core_db: str) -> str:
+    """The database that the tests copy; a module may have one of its own."""
+    return core_db
+
+
+@pytest.fixture(scope="module")
+def template_of(
+    server: Cluster, admin: Db, superuser: str, core_db: str
+) -> Iterator[TemplateOf]:
+    """Creates tables once for a whole module, whose tests start from copies of them."""
+    with ExitStack() as opened:
+
+        def create(*steps: MetaData | str) -> str:
+            name = _unique("template")
+            _create_database(admin, name, core_db)
+            opened.callback(_drop_database, admin, name)
+            url = server.url(name, user=superuser, driver="psycopg")
+            with create_engine(url, poolclass=NullPool).begin() as connection:
+                for step in steps:
+                    if isinstance(step, MetaData):
+                        step.create_all(connection)
+                    else:
+                        connection.exec_driver_sql(step)
+            return name
+
+        yield create
 
 
 @pytest.fixture

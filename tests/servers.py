@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import make_url
+from sqlalchemy import MetaData, make_url
 
 from chrononaut_pg.testing import FetchError, Server, fetch, find_servers
 
@@ -68,6 +68,13 @@ class MakeRole(Protocol):
 
     def __call__(self, hint: str = "role", options: str = "login") -> str:
         """*options* is what follows the name in `create role`."""
+
+
+class TemplateOf(Protocol):
+    """Creates what the tests of a module have in common, once; returns its name."""
+
+    def __call__(self, *steps: MetaData | str) -> str:
+        """Create a database with the core; each step is SQL, or tables to create."""
 
 
 class NewServer(Protocol):

@@ -18,7 +18,8 @@ from sqlalchemy.orm import (
 from sqlalchemy.pool import NullPool
 
 from chrononaut_pg import NoSessionError, Versioned, history_class
-from tests.orm.modelling import created, saved, statements
+from tests.orm.modelling import saved, statements
+from tests.servers import TemplateOf
 
 
 class Base(DeclarativeBase):
@@ -137,9 +138,14 @@ class Part(Versioned, DataBase):
     made_id: Mapped[int | None] = mapped_column(ForeignKey("made.id"), default=None)
 
 
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of(Base.metadata, DataBase.metadata)
+
+
 @pytest.fixture
 def session(engine: Engine) -> Iterator[Session]:
-    with created(engine, Base.metadata, DataBase.metadata) as found:
+    with Session(engine) as found:
         yield found
 
 

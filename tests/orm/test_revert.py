@@ -40,7 +40,8 @@ from chrononaut_pg import (
     revert_to,
     time_travel,
 )
-from tests.orm.modelling import created, saved, statements
+from tests.orm.modelling import saved, statements
+from tests.servers import TemplateOf
 
 
 class Base(DeclarativeBase):
@@ -156,11 +157,14 @@ class Checked(Versioned, Base):
         return value
 
 
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of('create schema "Hall"', Base.metadata)
+
+
 @pytest.fixture
 def session(engine: Engine) -> Iterator[Session]:
-    with engine.begin() as connection:
-        connection.execute(text('create schema "Hall"'))
-    with created(engine, Base.metadata) as found:
+    with Session(engine) as found:
         yield found
 
 
@@ -409,10 +413,16 @@ def test_events_and_validators_see_the_change(session: Session) -> None:
 
 
 def synced(session: Session, *commands: str) -> None:
-    """Change the table user, and let its versioning follow."""
+    """Change the table user, and let its versioning follow.
+
+    It is brought into line before, too: where a database was copied, names decide which
+    column is which until then.
+    """
+    sync = text("select chrononaut.sync_versioning('user')")
+    session.execute(sync)
     for command in commands:
         session.execute(text(f'alter table "user" {command}'))
-    session.execute(text("select chrononaut.sync_versioning('user')"))
+    session.execute(sync)
     session.commit()
 
 

@@ -29,7 +29,8 @@ from chrononaut_pg import (
     revert_to,
     versioned_table,
 )
-from tests.orm.modelling import created, statements
+from tests.orm.modelling import statements
+from tests.servers import TemplateOf
 
 
 class Base(DeclarativeBase):
@@ -139,9 +140,14 @@ class Node(Versioned, Base):
     )
 
 
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of(Base.metadata)
+
+
 @pytest.fixture
 def session(engine: Engine) -> Iterator[Session]:
-    with created(engine, Base.metadata) as found:
+    with Session(engine) as found:
         yield found
 
 
