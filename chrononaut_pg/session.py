@@ -47,8 +47,9 @@ _WITH_EXTRAS: WeakSet[InstanceState[Any]] = WeakSet()
 """The objects that carry extras, so that flushes without any cost nothing."""
 
 _APPEND = text(
-    "select chrononaut.append_change_info(cast(:target as regclass),"
-    " cast(:keys as jsonb), cast(:extras as jsonb))"
+    "select sum(chrononaut.append_change_info(cast(o.target as regclass), o.keys,"
+    " o.extras)) from jsonb_to_recordset(cast(:objects as jsonb))"
+    " o(target text, keys jsonb, extras jsonb)"
 )
 
 
@@ -211,7 +212,7 @@ def _after_flush(session: Session, flush_context: Any) -> None:
     samples = SAMPLES.get() or {}
     if not samples and not _WITH_EXTRAS:
         return
-    wanted: dict[Any, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    wanted: dict[Any, dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]] = {}
     for instance in _written(session):
         state: InstanceState[Any] = sa_inspect(instance)
         extras = {**_own_extras(instance, samples), **state.info.get(_EXTRAS, {})}
@@ -220,18 +221,21 @@ def _after_flush(session: Session, flush_context: Any) -> None:
             connection = session.connection(bind_arguments={"mapper": state.mapper})
             for table, key in _keys(state):
                 name = table_name(table, schemas_of(connection))
-                wanted.setdefault((connection, name), []).append((key, extras))
-    for (connection, name), found in wanted.items():
-        keys, extra_values = zip(*found, strict=True)
-        connection.execute(
-            _APPEND,
-            {
-                "target": name,
-                "keys": json.dumps(keys, default=str),
-                "extras": to_json(extra_values),
-            },
-        )
+                tables = wanted.setdefault(connection, {})
+                tables.setdefault(name, []).append((key, extras))
+    for connection, tables in wanted.items():
+        objects = ", ".join(_appended(name, found) for name, found in tables.items())
+        connection.execute(_APPEND, {"objects": f"[{objects}]"})
     SAMPLES.set(None)
+
+
+def _appended(name: str, found: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """Return as JSON what is appended to changes of one table."""
+    keys, extras = zip(*found, strict=True)
+    return (
+        f'{{"target": {json.dumps(name)}, "keys": {json.dumps(keys, default=str)}, '
+        f'"extras": {to_json(extras)}}}'
+    )
 
 
 def _own_extras(instance: Any, samples: Mapping[type[Any], Any]) -> dict[str, Any]:
