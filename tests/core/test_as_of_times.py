@@ -1,6 +1,7 @@
 """Times: exact in a quiet moment; beside running transactions, what the docs say."""
 
 import datetime
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,8 +9,11 @@ import psycopg
 import pytest
 
 from chrononaut_pg import core
+from chrononaut_pg.testing import Server
 from tests.core.asking import rows, run, value, version_note
-from tests.servers import Db, NewServer
+from tests.servers import Db, started_server
+
+_NUMBERS = itertools.count(1)
 
 
 class Site:
@@ -32,11 +36,22 @@ class Site:
         return rows(self.one, query, [moment])
 
 
-@pytest.fixture(params=["on", "off"])
-def site(request: pytest.FixtureRequest, new_server: NewServer) -> Iterator[Site]:
-    url = new_server(track_commit_timestamp=request.param).url("postgres")
+@pytest.fixture(scope="module", params=["on", "off"])
+def own_server(request: pytest.FixtureRequest, pg_major: int) -> Iterator[Server]:
+    """A server with or without commit timestamps; `template1` has the core."""
+    with started_server(pg_major, track_commit_timestamp=request.param) as server:
+        with psycopg.connect(server.url("template1")) as connection:
+            core.install(connection)
+        yield server
+
+
+@pytest.fixture
+def site(own_server: Server) -> Iterator[Site]:
+    name = f"test_{next(_NUMBERS)}"
+    with psycopg.connect(own_server.url(), autocommit=True) as connection:
+        connection.execute(f"create database {name}".encode())
+    url = own_server.url(name)
     with psycopg.connect(url) as one, psycopg.connect(url) as two:
-        core.install(one)
         version_note(one)
         run(one, "insert into note values (1, 'a'), (2, 'b')")
         one.commit()
