@@ -7,8 +7,9 @@ DELETEs, and raises StaleDataError where the row is not the one that was read.
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DefaultClause, Integer, event, text
-from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy import BigInteger, Column, DefaultClause, Integer, event, select, text
+from sqlalchemy.orm import InstanceState, Mapper, Session, persistence
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.schema import FetchedValue
 
 from chrononaut_pg import _spellings
@@ -84,6 +85,8 @@ def _listen(model: type[Any]) -> None:
     if not event.contains(Session, "after_flush", _after_flush):
         event.listen(Session, "after_flush", _after_flush)
         event.listen(Session, "after_flush_postexec", _after_flush_postexec)
+        # There is no event for what is written by post_update.
+        _SQLALCHEMY._emit_post_update_statements = _post_update
 
 
 def _after_evaluation(target: Any, context: Any, attributes: Any) -> None:
@@ -96,6 +99,35 @@ def _after_evaluation(target: Any, context: Any, attributes: Any) -> None:
     if context is None and attributes is not None and key not in attributes:
         state: InstanceState[Any] = target._sa_instance_state
         state._expire_attributes(state.dict, [key])
+
+
+_SQLALCHEMY: Any = persistence
+
+_sqlalchemy_post_update: Any = _SQLALCHEMY._emit_post_update_statements
+
+
+def _post_update(
+    base: Any, flush_context: Any, mapper: Any, table: Any, update: Any
+) -> None:
+    """Write a relationship with post_update, row by row where a row version is checked.
+
+    SQLAlchemy would ask one statement for several rows to return what the trigger gave,
+    which no driver can, and would look for rows that are to be deleted next with the
+    version that they had before.
+    """
+    if not _is_versioned(mapper):
+        _sqlalchemy_post_update(base, flush_context, mapper, table, update)
+        return
+    for record in update:
+        _sqlalchemy_post_update(base, flush_context, mapper, table, (record,))
+        state, connection = record[0], record[3]
+        if flush_context.is_deleted(state):
+            row = [
+                column == value
+                for column, value in zip(mapper.primary_key, state.key[1], strict=True)
+            ]
+            found = connection.scalar(select(mapper.version_id_col).where(*row))
+            set_committed_value(state.obj(), _key(mapper), found)
 
 
 def _after_flush(session: Session, flush_context: Any) -> None:

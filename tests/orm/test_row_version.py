@@ -339,6 +339,54 @@ def test_post_update_is_not_stale(engine: Engine) -> None:
         assert (one.v, one.row_version) == tuple(raw)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_post_update_of_several_rows_and_before_deletes(
+    engine: Engine, count: int
+) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Bag(Versioned, Base):
+        __tablename__ = "bag"
+        __chrononaut_row_version__ = True
+        id: Mapped[int] = mapped_column(primary_key=True)
+        best_id: Mapped[int | None] = mapped_column(
+            ForeignKey("thing.id", use_alter=True, name="best")
+        )
+        things: Mapped[list["Thing"]] = relationship(
+            foreign_keys="Thing.bag_id", cascade="all, delete-orphan"
+        )
+        best: Mapped["Thing | None"] = relationship(
+            foreign_keys=[best_id], post_update=True
+        )
+
+    class Thing(Versioned, Base):
+        __tablename__ = "thing"
+        __chrononaut_row_version__ = True
+        id: Mapped[int] = mapped_column(primary_key=True)
+        bag_id: Mapped[int] = mapped_column(ForeignKey(Bag.id))
+
+    with created(engine, Base.metadata) as session:
+        bags: list[Any] = [Bag(id=n, things=[Thing(id=n)]) for n in range(count)]
+        for wanted in (True, False, True):
+            for bag in bags:
+                bag.best = bag.things[0] if wanted else None
+            session.add_all(bags)
+            session.commit()
+        versions = [bag.row_version for bag in bags]
+        session.execute(text("update bag set best_id = null where id = 0"))
+        bags[0].best = None
+        with pytest.raises(StaleDataError):
+            session.flush()
+        session.rollback()
+        for bag in bags:
+            session.delete(bag)
+        session.commit()
+        left = session.scalars(text("select count(*) from bag")).one()
+
+    assert (versions, left) == ([4] * count, 0)
+
+
 def test_history_does_not_know_the_row_version(engine: Engine) -> None:
     model = typed()
     with created(engine, model.metadata) as session:
