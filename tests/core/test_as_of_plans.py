@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.core.asking import run, value
-from tests.servers import Db
+from tests.servers import Cluster, Db, TemplateOf
 
 PEOPLE = """
 create table team (id int primary key, name varchar(40) not null);
@@ -45,14 +46,22 @@ def scans(db: Db, query: str) -> dict[str, set[str]]:
     return found
 
 
+@pytest.fixture(scope="module")
+def crowd(server: Cluster, superuser: str, template_of: TemplateOf) -> Iterator[Db]:
+    """A connection to a database that the tests of this module only read."""
+    url = server.url(template_of(PEOPLE), user=superuser)
+    with psycopg.connect(url) as db:
+        for _ in range(2):
+            run(db, CHANGES)
+            db.commit()
+        settle(db)
+        yield db
+
+
 @pytest.fixture
-def people(db: Db) -> Db:
-    run(db, PEOPLE)
-    for _ in range(2):
-        run(db, CHANGES)
-        db.commit()
-    settle(db)
-    return db
+def people(crowd: Db) -> Iterator[Db]:
+    yield crowd
+    crowd.rollback()
 
 
 PERSON = "chrononaut.as_of(null::person, mark => 'then')"
