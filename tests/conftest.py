@@ -109,7 +109,8 @@ def template_of(
                     if isinstance(step, MetaData):
                         step.create_all(connection)
                     else:
-                        connection.exec_driver_sql(step)
+                        options = {"no_parameters": True}
+                        connection.exec_driver_sql(step, execution_options=options)
             return name
 
         yield create
