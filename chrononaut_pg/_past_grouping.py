@@ -164,8 +164,15 @@ class _Level:
     """Whether the next name is that of a relation."""
     start: int = 0
     """Where the current item of a list begins."""
-    alias: str | None = None
+    pending: tuple[str, Table] | None = None
     """The relation for which an alias may come."""
+
+    def settle(self, alias: str | None = None) -> None:
+        """Take in that relation under an alias, or under its name."""
+        if self.block is not None and self.pending is not None:
+            name, table = self.pending
+            self.block.tables[alias or name] = table
+        self.pending = None
 
 
 @dataclass
@@ -215,6 +222,7 @@ class _Parser:
                 self._chain(token["chain"], token.start(), end)
             elif token["sign"]:
                 self._sign(token["sign"], token.start())
+        self._levels[0].settle()
         self._end_item(self._levels[0], len(self._text))
         return self._found
 
@@ -229,8 +237,22 @@ class _Parser:
             self._found.bare.add(parts[0])
         if _STAR.match(self._text, end):
             self._found.starred.add(parts[-1])
+        if level.pending is not None and self._aliased(level, parts, called):
+            return
         if not self._keyword(level, before, start, end) and level.clause == "from":
             self._relation(level, parts, called)
+
+    def _aliased(self, level: _Level, parts: list[str], called: bool) -> bool:
+        """Take in what follows a relation; return whether it was an alias or AS."""
+        if self._word == "as":
+            return True
+        if _ENDS.fullmatch(self._word) or _JOINS.fullmatch(self._word):
+            level.settle()
+            return False
+        if not called:  # else its columns have other names
+            level.settle(parts[-1])
+        level.pending = None
+        return True
 
     def _keyword(self, level: _Level, before: str, start: int, end: int) -> bool:
         """Take in a word that begins or ends a clause; return whether it was one."""
@@ -242,7 +264,7 @@ class _Parser:
             return False
         elif word == "from" and level.clause == "select" and before != "distinct":
             self._end_item(level, start)
-            level.clause, level.expecting, level.alias = word, True, None
+            level.clause, level.expecting = word, True
         elif word == "group" and _BY.match(self._text, end):
             level.clause = word
             self._found.blocks.append(level.block)
@@ -252,7 +274,7 @@ class _Parser:
             self._end_item(level, start)
             level.clause = word
         elif word == "join" and level.clause == "from":
-            level.expecting, level.alias = True, None
+            level.expecting = True
         else:
             return False
         return True
@@ -260,20 +282,12 @@ class _Parser:
     def _relation(self, level: _Level, parts: list[str], called: bool) -> None:
         """Take in a name in a FROM clause."""
         assert level.block is not None
-        if self._word in ("as", "lateral", "only"):
+        if self._word in ("lateral", "only"):
             return
         if level.expecting:
             level.expecting = False
             table = None if called else self._table(parts)
-            level.alias = parts[-1] if table else None
-            if table:
-                level.block.tables[parts[-1]] = table
-        elif level.alias is not None:
-            if not (_ENDS.fullmatch(self._word) or _JOINS.fullmatch(self._word)):
-                table = level.block.tables.pop(level.alias)
-                if not called:  # else its columns have other names
-                    level.block.tables[parts[-1]] = table
-            level.alias = None
+            level.pending = (parts[-1], table) if table else None
 
     def _table(self, parts: list[str]) -> Table | None:
         if len(parts) > 1:
@@ -284,6 +298,7 @@ class _Parser:
 
     def _sign(self, sign: str, at: int) -> None:
         level = self._levels[-1]
+        level.settle()
         if sign == "(":
             inner = _Level()
             if level.clause == "from" and level.expecting:
@@ -295,7 +310,7 @@ class _Parser:
         elif sign == ",":
             self._end_item(level, at)
             level.start = at + 1
-            level.expecting, level.alias = level.clause == "from", None
+            level.expecting = level.clause == "from"
         self._word = ""
 
     def _end_item(self, level: _Level, at: int) -> None:
@@ -306,8 +321,9 @@ class _Parser:
         text = self._text[level.start : at].rstrip("; \t\r\n")
         if level.clause == "group":
             block.end = level.start + len(text)
-            if parts := self._item(text.strip()):
-                block.groups.append(parts)
+            listed = text.strip()
+            listed = listed[1:-1] if listed.startswith("(") else listed
+            block.groups += filter(None, map(self._item, listed.split(",")))
             return
         block.starred |= text.split()[-1:] == ["*"]
         block.items.append(self._labelled(text.strip()))
@@ -320,9 +336,9 @@ class _Parser:
         return [*parts, *named] if parts and len(named) == 1 else [""]
 
     def _item(self, text: str) -> list[str]:
-        if text.isdecimal():
-            return [text]
-        parts = parts_of(text)
+        if text.strip().isdecimal():
+            return [text.strip()]
+        parts = parts_of(text.strip())
         return [name_of(part, self._names.percent) for part in parts]
 
     def _parts(self, chain: str) -> list[str]:

@@ -182,6 +182,13 @@ TEXTS = [
     " join book_tag x on x.tag_id = t.id join book b on b.id = x.book_id group by t.id",
     "select author.name, (select count(*) from book where author_id = author.id and"
     " title <> author.bio) from author group by author.id",
+    "select a.name, t.name from author a, tag t group by (t.id), (a.bio, a.id)",
+    "select a.name, b.title from author a left join book b on b.author_id = a.id"
+    " group by a.id, b.id, a.teacher_id is distinct from 1",
+    "select author.name, t.name from author cross join author as t"
+    " group by author.id, t.id",
+    "select author.name, t.name from author left outer join author t"
+    " on t.teacher_id = author.id group by author.id, t.id",
     "select x.n from author x(id, n) group by x.id, x.n",
 ]
 
