@@ -38,6 +38,7 @@ select current_setting('chrononaut.installed_version')::integer between 1 and 2 
 \ir core/69_past.sql
 \ir core/70_registry.sql
 \ir core/72_names.sql
+\ir core/73_renames.sql
 \ir core/75_apply.sql
 \ir core/80_versioning.sql
 \ir core/85_check.sql

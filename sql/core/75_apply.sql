@@ -90,6 +90,7 @@ declare
 begin
     perform chrononaut._check_core_rights(v.relid, v.always);
     perform chrononaut._refresh_names(v);
+    perform chrononaut._follow_rename(v);
     perform chrononaut._add_row_version(v);
     perform chrononaut._follow_columns(v);
     perform chrononaut._settle_key(chrononaut._entry(versioning_id));

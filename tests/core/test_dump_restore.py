@@ -85,7 +85,7 @@ def test_restored_database_keeps_its_history_and_goes_on_numbering(
         assert core.check_versioning(db) == ()
         db.execute("truncate new_name")
         recorded = db.execute(
-            "select id, v, operation from old_name_history"
+            "select id, v, operation from new_name_history"
             " order by change_id desc limit 2"
         ).fetchall()
         assert sorted(recorded) == [(1, "d", "T"), (2, "d", "T")]
