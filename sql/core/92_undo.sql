@@ -225,6 +225,30 @@ comment on function chrononaut._check_may_undo(chrononaut.versioning, text) is
     'Raises VH006 unless the caller may read the history of a table.';
 
 
+create or replace function chrononaut._transaction_fate(transaction_id bigint)
+    returns text
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    return case pg_xact_status((transaction_id & (1::bigint << 40) - 1)::text::xid8)
+            when 'in progress' then 'is still running'
+            when 'aborted' then 'was rolled back'
+        end
+    from chrononaut.incarnation i
+    where i.verified_start = pg_postmaster_start_time()
+        and i.number = transaction_id >> 40 and transaction_id > 0;
+exception when invalid_parameter_value then
+    return null;  -- one of the future
+end;
+$$;
+
+comment on function chrononaut._transaction_fate(bigint) is
+    'Why a transaction of this cluster has no row, if that is known: is still running, was rolled back.';
+
+
 create or replace function chrononaut._find_transaction(transaction_id bigint, force boolean)
     returns void
     language plpgsql
@@ -237,7 +261,10 @@ declare
 begin
     select t.* into v_transaction from chrononaut.transaction t where t.id = transaction_id;
     if not found then
-        raise exception 'there is no transaction %', coalesce(transaction_id::text, 'null')
+        raise exception '%', coalesce(
+                format('transaction %s ', transaction_id)
+                    || chrononaut._transaction_fate(transaction_id),
+                format('there is no transaction %s', coalesce(transaction_id::text, 'null')))
             using errcode = 'no_data_found',
                   hint = 'Ids of transactions that changed versioned rows are in chrononaut.transaction.';
     elsif v_transaction.xid = pg_current_xact_id_if_assigned() then
@@ -463,7 +490,7 @@ begin
         end if;
     end loop;
     raise exception 'there is no change %', coalesce(change_id::text, 'null')
-        || coalesce(format(' of %s', target), '')
+        || coalesce(' of ' || target, '')
         using errcode = 'no_data_found',
               hint = 'Numbers of changes are the change_id of history tables and of recent_changes.';
 end;

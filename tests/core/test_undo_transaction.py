@@ -4,7 +4,7 @@ import pytest
 
 from tests.core.asking import infos, refusal, rows, run, value
 from tests.core.undoing import ITEM, NEWEST, in_one, preview, table, undo
-from tests.servers import Db
+from tests.servers import Connect, Db
 
 GRANULARITIES = pytest.mark.parametrize("granularity", ["row", "statement"])
 
@@ -287,6 +287,22 @@ def test_several_tables_or_none(items: Db) -> None:
 def test_an_unknown_transaction(items: Db) -> None:
     found = refusal(items, "P0002", "select chrononaut.undo_transaction(-1)")
     assert found.message_primary == "there is no transaction -1"
+
+
+def test_a_transaction_of_others_that_runs_or_was_rolled_back(
+    items: Db, connect: Connect
+) -> None:
+    other = connect()
+    other.execute("update item set a = 10")
+    made = value(other, NEWEST)
+    found = [refusal(items, "P0002", f"select chrononaut.undo_transaction({made})")]
+    items.commit()
+    other.rollback()
+    found.append(refusal(items, "P0002", f"select chrononaut.undo_transaction({made})"))
+    assert [one.message_primary for one in found] == [
+        f"transaction {made} is still running",
+        f"transaction {made} was rolled back",
+    ]
 
 
 def test_the_running_transaction_cannot_undo_itself(items: Db) -> None:
