@@ -328,7 +328,7 @@ def test_what_cannot_be_undone_is_told(session: Session) -> None:
     with pytest.raises(CannotUndoError, match="there is no transaction 0"):
         undo_transaction(session, 0)
     session.rollback()
-    with pytest.raises(CannotUndoError, match="there is no change null[.]"):
+    with pytest.raises(CannotUndoError, match=r"there is no change null\."):
         undo_change(session, None)
     session.rollback()
     with pytest.raises(CannotUndoError, match="name one version"):
