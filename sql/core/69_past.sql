@@ -597,7 +597,9 @@ begin
     v_live := pg_catalog.current_setting('search_path');
     v_schemas := pg_catalog.current_schemas(false);
     v_past := chrononaut._past_path(v_schemas);
-    if v_past operator(pg_catalog.=) '' then
+    if not exists (
+        select from chrononaut.past_tables p
+        where p.schema_name operator(pg_catalog.=) any (v_schemas)) then
         raise exception 'no schema of the search_path has versioned tables: %', v_live
             using errcode = 'VH003',
                   hint = 'chrononaut.past_tables lists them; set search_path to their schema first.';

@@ -156,6 +156,12 @@ def test_path_without_versioned_tables_is_refused(shop: Db) -> None:
     assert "past_tables" in (diag.message_hint or "")
 
 
+def test_path_whose_tables_are_no_longer_versioned_is_refused(shop: Db) -> None:
+    run(shop, "select chrononaut.drop_versioning('app.item')")
+    run(shop, "set search_path = app")
+    refusal(shop, "VH003", "select chrononaut.open_past(mark => 'then')")
+
+
 def test_functions_of_the_application_read_the_past_too(shop: Db) -> None:
     run(
         shop,
