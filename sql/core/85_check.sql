@@ -217,7 +217,7 @@ declare
 begin
     for v in select r.* from chrononaut.versioning r where r.active order by r.id loop
         v_name := format('%I.%I', v.schema_name, v.table_name);
-        v_moved := v.registered_in <> chrononaut._here();
+        v_moved := chrononaut._moved(v);
         if chrononaut._locate(v) is null then
             return query select v_name, 'the live table is gone; its history remains'::text,
                 'Keep it, or create the table again and call create_versioning.'::text;
@@ -267,7 +267,11 @@ select
     v.created_at,
     pg_total_relation_size(h.relid) as history_bytes,
     greatest(c.reltuples, 0)::bigint as history_rows,
-    exists (select from chrononaut._drift(v)) as drifted
+    exists (select from chrononaut._drift(v)) or exists (
+        select from pg_class o
+        where o.oid = l.relid
+            and (o.relnamespace::regnamespace::text, o.relname)
+                <> (quote_ident(v.schema_name), v.table_name)) as drifted
 from chrononaut.versioning v
 cross join lateral (select chrononaut._locate(v) as relid) l
 cross join lateral (select chrononaut._locate_history(v) as relid) h

@@ -171,3 +171,18 @@ def test_auto_sync_follows_a_rename_by_itself(db: Db) -> None:
 
     assert bodies(db, "remark_versions") == ["a", "b"]
     assert problems(db) == []
+
+
+@pytest.mark.parametrize(
+    "ddl", ["alter table note rename to remark", "alter table note set schema app"]
+)
+def test_rename_is_drift_until_it_is_synchronised(db: Db, ddl: str) -> None:
+    make(db)
+    run(db, "create schema app")
+    run(db, ddl)
+    drifted = "select drifted from chrononaut.versioned_tables"
+    before = value(db, drifted)
+    live = value(db, "select relation::text from chrononaut.versioned_tables")
+    run(db, f"select chrononaut.sync_versioning('{live}')")
+
+    assert (before, value(db, drifted)) == (True, False)

@@ -251,3 +251,19 @@ def test_history_that_was_left_is_not_proposed_to_be_dropped(
     assert migrating.upgrade_code(user_model(versioned=False)) == ["pass"]
     left = "select count(*) from appuser_history"
     assert migrating.connection.execute(text(left)).scalar() == 0
+
+
+def test_table_that_was_renamed_by_hand_is_synchronised(
+    migrating: Migrating,
+) -> None:
+    metadata, connection = MetaData(), migrating.connection
+    former = Table("former", metadata, Column("id", Integer, primary_key=True))
+    versioned_table(former)
+    metadata.create_all(connection)
+    connection.execute(text("alter table former rename to renamed"))
+    renamed = MetaData()
+    versioned_table(Table("renamed", renamed, Column("id", Integer, primary_key=True)))
+
+    assert migrating.upgrade_code(renamed) == ["op.sync_versioning('renamed')"]
+    migrating.apply(migrating.script(renamed).upgrade_ops)
+    assert migrating.upgrade_code(renamed) == []
