@@ -16,6 +16,7 @@ from chrononaut_pg import (
     select_deleted,
 )
 from tests.orm.modelling import created, statements
+from tests.servers import TemplateOf
 
 
 class Base(DeclarativeBase):
@@ -72,6 +73,11 @@ class Poodle(Dog):
 class Plain(Base):
     __tablename__ = "plain"
     id: Mapped[int] = mapped_column(primary_key=True)
+
+
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of(Base.metadata)
 
 
 @pytest.fixture

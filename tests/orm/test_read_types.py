@@ -36,6 +36,7 @@ from sqlalchemy.types import TypeDecorator
 
 from chrononaut_pg import Versioned
 from tests.orm.modelling import created, saved
+from tests.servers import TemplateOf
 
 
 class Colour(enum.Enum):
@@ -120,6 +121,11 @@ class Keyed(Versioned, Base):
     day: Mapped[date] = mapped_column(primary_key=True)
     hour: Mapped[time] = mapped_column(primary_key=True)
     name: Mapped[str]
+
+
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of(Base.metadata)
 
 
 @pytest.mark.parametrize("name", KINDS)

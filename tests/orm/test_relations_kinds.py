@@ -11,7 +11,6 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Table,
     and_,
-    text,
 )
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -27,6 +26,7 @@ from sqlalchemy.orm import (
 
 from chrononaut_pg import Versioned, versioned_table
 from tests.orm.modelling import created
+from tests.servers import TemplateOf
 
 
 class Base(DeclarativeBase):
@@ -168,10 +168,13 @@ class Seat(Versioned, Base):
     )
 
 
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of('create schema "Th eatre"', Base.metadata)
+
+
 @pytest.fixture
 def session(engine: Engine) -> Iterator[Session]:
-    with engine.begin() as connection:
-        connection.execute(text('create schema "Th eatre"'))
     with created(engine, Base.metadata) as found:
         yield found
 

@@ -27,8 +27,13 @@ from chrononaut_pg import (
     extra_change_info,
     rationale,
 )
-from tests.orm.conftest import Item, Plain, Told
-from tests.servers import Db
+from tests.orm.conftest import Base, Item, Plain, Told
+from tests.servers import Db, TemplateOf
+
+
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of(Base.metadata)
 
 
 @pytest.mark.parametrize("textually", [False, True])

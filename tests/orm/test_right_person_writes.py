@@ -21,8 +21,8 @@ from chrononaut_pg import (
     change_info,
     rationale,
 )
-from tests.orm.conftest import Item, Told
-from tests.servers import Db
+from tests.orm.conftest import Base, Item, Told
+from tests.servers import Db, TemplateOf
 
 
 def core_update(session: Session) -> None:
@@ -95,6 +95,11 @@ WRITES: list[Callable[[Session], None]] = [
     commented,
     in_a_block,
 ]
+
+
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of(Base.metadata)
 
 
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: str(write.__name__))

@@ -19,6 +19,7 @@ from chrononaut_pg import (
     select_versions_that_changed,
 )
 from tests.orm.modelling import created, saved, statements
+from tests.servers import TemplateOf
 
 
 class Base(DeclarativeBase):
@@ -63,6 +64,11 @@ class Place(Versioned, Base):
 class Plain(Base):
     __tablename__ = "not_versioned"
     id: Mapped[int] = mapped_column(primary_key=True)
+
+
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of(Base.metadata)
 
 
 @pytest.fixture

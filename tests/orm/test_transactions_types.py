@@ -47,6 +47,7 @@ from sqlalchemy.types import TypeDecorator
 from chrononaut_pg import Transaction, Versioned
 from tests.orm.modelling import created, saved
 from tests.orm.test_read_types import KINDS as COMMON
+from tests.servers import TemplateOf
 
 NOON = datetime(2020, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -145,6 +146,11 @@ class Worded(Versioned, Extended):
     __tablename__ = "worded"
     name: Mapped[str] = mapped_column(CITEXT, primary_key=True)
     pairs: Mapped[dict[str, str | None]] = mapped_column(HSTORE)
+
+
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of(Base.metadata)
 
 
 @pytest.mark.parametrize("name", KINDS)

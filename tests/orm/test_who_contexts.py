@@ -27,10 +27,15 @@ from chrononaut_pg import (
     restore_change_info,
 )
 from chrononaut_pg.session import current_change_info
-from tests.orm.conftest import Item, Note, Told
-from tests.servers import Db
+from tests.orm.conftest import Base, Item, Note, Told
+from tests.servers import Db, TemplateOf
 
 UPDATE = update(Item).values(value=Item.value + 1)
+
+
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of(Base.metadata)
 
 
 def test_exception_inside_a_block_ends_what_it_said(

@@ -15,8 +15,14 @@ from chrononaut_pg import (
     change_info,
     rationale,
 )
-from tests.orm.conftest import Item, Plain, Told
+from tests.orm.conftest import Base, Item, Plain, Told
 from tests.orm.modelling import statements
+from tests.servers import TemplateOf
+
+
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of(Base.metadata)
 
 
 @pytest.fixture
