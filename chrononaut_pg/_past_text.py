@@ -43,7 +43,9 @@ _SENT = "/* past */ "
 
 _WRITES = re.compile(
     r"\binto\b|\bdelete\s+from\b"
-    r"|\bfor\s+(?:no\s+key\s+)?update\b|\bfor\s+(?:key\s+)?share\b|;\s*\S",
+    r"|\bfor\s+(?:no\s+key\s+)?update\b|\bfor\s+(?:key\s+)?share\b|;\s*\S"
+    r"|^\s*explain\b(?:\s*\([^()]*\)|\s+analy[sz]e\b|\s+verbose\b)*"
+    r"\s*(?:create|declare|execute|refresh)\b",
     re.IGNORECASE | re.DOTALL,
 )
 

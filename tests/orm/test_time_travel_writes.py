@@ -111,6 +111,9 @@ TEXTS = [
     "select * from book for key share",
     "select 1; delete from book",
     "explain analyze delete from book",
+    "/* why */ explain (analyze, costs off) create table made as select 1",
+    "explain verbose refresh materialized view seen",
+    "explain analyze execute prepared",
     "create table x (id int)",
     "alter table book add x int",
     "drop table book",
@@ -135,6 +138,7 @@ HARMLESS = [
     "select 1 as updated, 2 as setting /* for update */",
     "values (1), (2)",
     "explain select * from book",
+    "explain (analyze, verbose) select title as create from book",
     "show search_path",
 ]
 
