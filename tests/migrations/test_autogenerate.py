@@ -266,4 +266,14 @@ def test_table_that_was_renamed_by_hand_is_synchronised(
 
     assert migrating.upgrade_code(renamed) == ["op.sync_versioning('renamed')"]
     migrating.apply(migrating.script(renamed).upgrade_ops)
-    assert migrating.upgrade_code(renamed) == []
+    assert migrating.upgrade_code(renamed) == ["pass"]
+
+
+def test_check_prints_what_is_to_be_done_and_nothing_else(migrating: Migrating) -> None:
+    metadata = user_model()
+    metadata.create_all(migrating.connection)
+    hidden = user_model(__chrononaut_hidden__=["email"])
+
+    assert migrating.script(hidden).upgrade_ops.as_diffs() == [
+        ("alter_versioning", "appuser", {"hidden": ["email"]})
+    ]
