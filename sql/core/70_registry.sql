@@ -43,6 +43,26 @@ comment on function chrononaut._locate_history(chrononaut.versioning) is
     'The history table''s oid here and now; null if it is gone.';
 
 
+create or replace function chrononaut._moved(v chrononaut.versioning)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- A restore over the same database makes tables anew as well: triggers tell where.
+    select v.registered_in <> chrononaut._here()
+        or v.active
+            and not exists (select from pg_class c where c.oid = v.relid)
+            and chrononaut._locate(v) is not null
+        or v.history_relid is not null
+            and not exists (select from pg_class c where c.oid = v.history_relid)
+            and chrononaut._locate_history(v) is not null
+$$;
+
+comment on function chrononaut._moved(chrononaut.versioning) is
+    'Whether the entry was restored: its oids and attribute numbers do not hold.';
+
+
 create or replace function chrononaut._relocate()
     returns void
     language plpgsql
@@ -53,7 +73,7 @@ declare
     v chrononaut.versioning;
 begin
     for v in
-        select r.* from chrononaut.versioning r where r.registered_in <> chrononaut._here()
+        select r.* from chrononaut.versioning r where chrononaut._moved(r)
     loop
         update chrononaut.versioning r
         set relid = coalesce(chrononaut._locate(v), 0),

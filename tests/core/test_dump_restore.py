@@ -16,6 +16,7 @@ FORMS = {
     "custom": ["pg_restore"],
     "directory": ["pg_restore", "-j", "2"],
 }
+CLEAN = ["pg_restore", "--clean", "--if-exists"]
 
 
 def fill(db: Db) -> None:
@@ -39,10 +40,17 @@ def fill(db: Db) -> None:
     db.commit()
 
 
-def copy(clients: Path, form: str, source: str, target: str, dump: Path) -> None:
+def copy(
+    clients: Path,
+    form: str,
+    source: str,
+    target: str,
+    dump: Path,
+    command: list[str] | None = None,
+) -> None:
     """Dump the database *source* and restore it into *target*, both URLs."""
     subprocess.run([clients / "pg_dump", "-F", form, "-f", dump, source], check=True)
-    tool, *arguments = FORMS[form]
+    tool, *arguments = command or FORMS[form]
     output = subprocess.run(
         [clients / tool, "-d", target, *arguments, dump],
         capture_output=True,
@@ -210,3 +218,27 @@ def test_table_that_was_not_restored_leaves_its_history_and_nothing_else(
             (1, "y"),
         ]
         assert value(db, "select count(*) from item_history") == 3
+
+
+def test_database_restored_over_itself_goes_on(
+    server: Cluster, superuser: str, db: Db, clients: Path, tmp_path: Path
+) -> None:
+    """With `--clean` all tables are made anew where the registry knows the old ones."""
+    fill(db)
+    url = server.url(db.info.dbname, user=superuser)
+    db.close()
+    copy(clients, "custom", url, url, tmp_path / "dump", CLEAN)
+
+    with psycopg.connect(url, autocommit=True) as back:
+        told = "select relation, problem like '%restored%' from chrononaut."
+        assert sorted(rows(back, told + "check_versioning()")) == [
+            ("public.item", True),
+            ("public.old_name", True),
+        ]
+        run(back, "truncate item")
+        run(back, "select chrononaut.sync_versioning('new_name')")
+        run(back, "update new_name set v = 'z' where id = 1")
+        ops = "select operation from {} order by change_id desc limit {}"
+        recorded = rows(back, ops.format("item_history", 2))
+        recorded += rows(back, ops.format("new_name_history", 1))
+        assert (recorded, problems(back)) == ([("T",), ("T",), ("U",)], [])
