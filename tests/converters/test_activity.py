@@ -14,7 +14,7 @@ from sqlalchemy.types import Text
 
 from chrononaut_pg import Versioned, rationale
 from chrononaut_pg.converters import HistoryModelDataConverter
-from tests.converters.environments import run_writer
+from tests.converters.conftest import Source, Written
 
 
 class Base(DeclarativeBase):
@@ -64,15 +64,24 @@ class Company(Party):
     seat: Mapped[str | None]
 
 
+@pytest.fixture(scope="module")
+def source(written: Written) -> Source:
+    return written("chrononaut")
+
+
+@pytest.fixture(scope="module")
+def template_db(source: Source) -> str:
+    return source.dbname
+
+
 @pytest.fixture
-def told(engine: Engine, db_url: str) -> Any:
+def told(engine: Engine, source: Source) -> Any:
     """What Chrononaut answers about the history that it wrote into the database."""
-    answers = run_writer("chrononaut", db_url)
     with engine.begin() as connection:
         for table in ("appuser", "party"):
             connection.execute(text(f"alter table {table} drop column version"))
     Base.metadata.create_all(engine)
-    return answers
+    return source.answers
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from chrononaut_pg import CannotVersionError, NotPermittedError, Versioned
 from chrononaut_pg.converters import HistoryModelDataConverter, Problem
+from tests.converters.conftest import Source, Written
 from tests.converters.environments import run_writer
 from tests.converters.test_activity import Base, User
 from tests.servers import Cluster, MakeRole
@@ -34,10 +35,19 @@ class Item(Versioned, Priced):
     price: Mapped[int | None]
 
 
+@pytest.fixture(scope="module")
+def source(written: Written) -> Source:
+    return written("chrononaut")
+
+
+@pytest.fixture(scope="module")
+def template_db(source: Source) -> str:
+    return source.dbname
+
+
 @pytest.fixture
-def session(engine: Engine, db_url: str) -> Any:
+def session(engine: Engine) -> Any:
     """A session on what Chrononaut wrote; nothing is converted yet."""
-    run_writer("chrononaut", db_url)
     Base.metadata.create_all(engine)
     with Session(engine) as session:
         yield session
@@ -98,9 +108,11 @@ def test_bad_rows_are_reported_and_the_others_converted(session: Session) -> Non
 
 
 def test_one_bad_value_among_many_costs_only_itself(
-    engine: Engine, db_url: str
+    server: Cluster, superuser: str, written: Written
 ) -> None:
-    run_writer("chrononaut", db_url, "grow", "400", "3")
+    many = written("chrononaut", "grow", "400", "3")
+    url = server.url(many.dbname, user=superuser, driver="psycopg")
+    engine = create_engine(url, poolclass=NullPool)
     Base.metadata.create_all(engine)
     with Session(engine) as session:
         session.execute(
@@ -226,6 +238,8 @@ def test_only_members_of_the_cores_owner_may_convert(
 
 
 def test_no_old_history_is_an_error_that_says_so(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("drop table chrononaut_activity"))
     Base.metadata.create_all(engine)
     with Session(engine) as session, pytest.raises(CannotVersionError) as caught:
         HistoryModelDataConverter(User).convert(session)

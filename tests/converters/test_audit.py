@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from chrononaut_pg import Versioned
 from chrononaut_pg.converters import HistoryModelDataConverter
-from tests.converters.environments import run_writer
+from tests.converters.conftest import Source, Written
 
 
 class Base(DeclarativeBase):
@@ -30,18 +30,26 @@ class Article(Versioned, Base):
     views: Mapped[int | None]
 
 
-@pytest.fixture(params=["statement", "row"])
-def told(engine: Engine, db_url: str, request: pytest.FixtureRequest) -> Any:
+@pytest.fixture(scope="module", params=["statement", "row"])
+def source(written: Written, request: pytest.FixtureRequest) -> Source:
+    return written("audit", request.param, driver="psycopg")
+
+
+@pytest.fixture(scope="module")
+def template_db(source: Source) -> str:
+    return source.dbname
+
+
+@pytest.fixture
+def told(engine: Engine, source: Source) -> Any:
     """What PostgreSQL-Audit has recorded with each kind of trigger."""
-    url = db_url.replace("postgresql:", "postgresql+psycopg:")
-    answers = run_writer("audit", url, request.param)
     with engine.begin() as connection:
         for name in ("row", "insert", "update", "delete"):
             connection.execute(
                 text(f"drop trigger if exists audit_trigger_{name} on article")
             )
     Base.metadata.create_all(engine)
-    return answers
+    return source.answers
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from chrononaut_pg.converters import HistoryModelDataConverter
-from tests.converters.environments import run_writer
+from tests.converters.conftest import Source, Written
 from tests.converters.test_continuum_more import (
     EXPECTED,
     Base,
@@ -17,11 +17,19 @@ from tests.converters.test_continuum_more import (
 )
 
 
+@pytest.fixture(scope="module")
+def source(written: Written) -> Source:
+    return written("audit_more", driver="psycopg")
+
+
+@pytest.fixture(scope="module")
+def template_db(source: Source) -> str:
+    return source.dbname
+
+
 @pytest.fixture
-def told(engine: Engine, db_url: str) -> Any:
+def told(engine: Engine, source: Source) -> Any:
     """What PostgreSQL-Audit has recorded; its triggers are gone then."""
-    url = db_url.replace("postgresql:", "postgresql+psycopg:")
-    answers = run_writer("audit_more", url)
     with engine.begin() as connection:
         query = (
             "select format('drop trigger %%I on %%s', tgname, tgrelid::regclass)"
@@ -30,7 +38,7 @@ def told(engine: Engine, db_url: str) -> Any:
         for statement in connection.exec_driver_sql(query).scalars().all():
             connection.execute(text(statement))
     Base.metadata.create_all(engine)
-    return answers
+    return source.answers
 
 
 @pytest.fixture

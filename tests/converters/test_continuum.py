@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from chrononaut_pg import Versioned
 from chrononaut_pg.converters import HistoryModelDataConverter
-from tests.converters.environments import run_writer
+from tests.converters.conftest import Source, Written
 
 
 class Base(DeclarativeBase):
@@ -36,13 +36,21 @@ class Tag(Versioned, Base):
     name: Mapped[str | None]
 
 
+@pytest.fixture(scope="module")
+def source(written: Written) -> Source:
+    return written("continuum", driver="psycopg")
+
+
+@pytest.fixture(scope="module")
+def template_db(source: Source) -> str:
+    return source.dbname
+
+
 @pytest.fixture
-def told(engine: Engine, db_url: str) -> Any:
+def told(engine: Engine, source: Source) -> Any:
     """What Continuum answers about the history that it wrote into the database."""
-    url = db_url.replace("postgresql:", "postgresql+psycopg:")
-    answers = run_writer("continuum", url)
     Base.metadata.create_all(engine)
-    return answers
+    return source.answers
 
 
 @pytest.fixture
