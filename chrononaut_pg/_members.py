@@ -98,11 +98,23 @@ def mixed(owner: Any, relation: RelationshipProperty[Any]) -> bool:
     )
 
 
+def leads_nowhere(owner: Any, relation: RelationshipProperty[Any]) -> bool:
+    """Whether a many-to-one relation has a null in its foreign key."""
+    mapper = sa_inspect(owner).mapper
+    return relation.direction.name == "MANYTOONE" and any(
+        getattr(owner, mapper.get_property_by_column(column).key) is None
+        for column in relation.local_columns
+        if mapper.columns.contains_column(column)
+    )
+
+
 def _queried(
     owner: Any, relation: RelationshipProperty[Any], options: Iterable[Any]
 ) -> list[Any]:
     session = sa_inspect(owner).session
     assert session is not None
+    if leads_nowhere(owner, relation):
+        return []
     statement = (
         select(relation.entity)
         .where(with_parent(owner, getattr(type(owner), relation.key)))

@@ -20,6 +20,7 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.orm.attributes import set_committed_value
 
+from chrononaut_pg._members import leads_nowhere
 from chrononaut_pg.exceptions import NoSessionError
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def related(version: Any, name: str) -> Any:
         return getattr(instance, name)
     session = object_session(instance)
     assert session is not None
+    if leads_nowhere(instance, relation):
+        return [] if relation.uselist else None
     statement = select(relation.entity).where(
         with_parent(instance, getattr(type(instance), name))
     )

@@ -50,6 +50,15 @@ def relation_of(model: type[Any], name: str) -> RelationshipProperty[Any]:
     return found
 
 
+def is_only_of_others(
+    above: RelationshipProperty[Any], model: type[Any], name: str
+) -> bool:
+    """Whether other classes that a relation leads to have a relation, *model* not."""
+    return name not in sa_inspect(model).relationships and any(
+        name in mapper.relationships for mapper in above.mapper.self_and_descendants
+    )
+
+
 def eager(model: type[Any], tree: Tree) -> list[Any]:
     """Return options that load the relations of *tree* along, where they can be."""
     found = []
@@ -88,6 +97,15 @@ def is_fixed(one: Declaration, prop: Any) -> bool:
     return any(
         c in key or (c.identity is not None and c.identity.always) for c in prop.columns
     )
+
+
+def check_class(live: Any, model: type[Any]) -> None:
+    """Raise if the row of an object is one of another class now."""
+    if live is not None and not isinstance(live, model):
+        raise RevertError(
+            f"the row of {model.__name__} is a {type(live).__name__} now",
+            hint="Delete that object first, or use chrononaut.revert_row in SQL.",
+        )
 
 
 def check_kind(one: Declaration, image: Any) -> None:

@@ -19,9 +19,11 @@ from chrononaut_pg._members import Tree, is_one, members, mixed, put, take
 from chrononaut_pg._overriding import allow_keys
 from chrononaut_pg._recorded import Recorded, Span
 from chrononaut_pg._restorable import (
+    check_class,
     check_kind,
     eager,
     is_fixed,
+    is_only_of_others,
     is_unique,
     is_versioned,
     known,
@@ -83,11 +85,7 @@ class Plan:
         live = find(self._session, key, eager(model, tree))
         self._fresh.add(id(live))
         node = self._nodes[key] = Node(image, live, self._span)
-        if live is not None and not isinstance(live, model):
-            raise RevertError(
-                f"the row of {model.__name__} is a {type(live).__name__} now",
-                hint="Delete that object first, or use chrononaut.revert_row in SQL.",
-            )
+        check_class(live, model)
         for name, below in tree.items():
             self._read(node, past, name, below)
         self._write(node)
@@ -105,6 +103,8 @@ class Plan:
         found.wanted.extend(nodes)
         for one in nodes:
             for below, deeper in tree.items():
+                if is_only_of_others(relation, type(one.past), below):
+                    continue
                 if all(other.of.key != below for other in one.relations):
                     self._read(one, one.past, below, deeper)
         if relation.direction.name == "ONETOMANY" and is_versioned(relation):
@@ -127,6 +127,7 @@ class Plan:
         known.update(find_all(self._session, new))
         for key, one in zip(keys, was, strict=True):
             if key not in self._nodes:
+                check_class(known.get(key), type(one))
                 span = self._span.of_related()
                 self._nodes[key] = Node(one, known.get(key), span)
         return [self._nodes[key] for key in keys]
