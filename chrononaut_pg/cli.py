@@ -21,7 +21,7 @@ from sqlalchemy import MetaData, NullPool, create_engine
 
 from chrononaut_pg import core
 from chrononaut_pg._resources import templates_folder
-from chrononaut_pg.exceptions import ChrononautException
+from chrononaut_pg.exceptions import ChrononautException, UnsupportedDatabaseError
 from chrononaut_pg.options import (
     COLUMN_OPTIONS,
     Granularity,
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(options)
     except (ChrononautException, psycopg.Error) as error:
-        print(f"chrononaut: {error}", file=sys.stderr)
+        print(f"chrononaut: {_said(error)}", file=sys.stderr)
         return 1
 
 
@@ -126,7 +126,9 @@ def _check_models(options: argparse.Namespace) -> list[core.Problem]:
     from chrononaut_pg.drift import check_models
 
     sys.path.insert(0, os.getcwd())
-    engine = create_engine(_sqlalchemy_url(options), poolclass=NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: _connect(options), poolclass=NullPool
+    )
     with engine.connect() as connection:
         return [
             problem
@@ -138,15 +140,20 @@ def _check_models(options: argparse.Namespace) -> list[core.Problem]:
 def _metadata(path: str) -> MetaData:
     """Return the MetaData that a path such as `app.models:Base` leads to."""
     module, _, name = path.partition(":")
-    found: Any = importlib.import_module(module)
+    hint = "Name a MetaData or a declarative base, as in app.models:Base."
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise ChrononautException(
+            f"cannot import {module}: {error}", hint=hint
+        ) from error
     for part in filter(None, (name or "metadata").split(".")):
+        if not hasattr(found, part):
+            raise ChrononautException(f"{module} has no {name or part}", hint=hint)
         found = getattr(found, part)
     metadata = getattr(found, "metadata", found)
     if not isinstance(metadata, MetaData):
-        raise ChrononautException(
-            f"{path} is no MetaData and has none",
-            hint="Name one, or a declarative base, as in app.models:Base.",
-        )
+        raise ChrononautException(f"{path} is no MetaData and has none", hint=hint)
     return metadata
 
 
@@ -155,9 +162,23 @@ def _print_problems(problems: Sequence[core.Problem]) -> None:
         print(f"{found.relation}: {found.problem}; {found.fix}", file=sys.stderr)
 
 
+def _said(error: Exception) -> str:
+    """Return what an error says; PostgreSQL's without the context in our own calls."""
+    diagnostics = getattr(error, "diag", None)
+    return getattr(diagnostics, "message_primary", None) or str(error).rstrip()
+
+
 def _connect(options: argparse.Namespace) -> psycopg.Connection[Any]:
     # SQLAlchemy's URLs name a driver, which libpq does not know.
-    return psycopg.connect(re.sub(_SCHEME, r"\1:", _url(options)))
+    url = re.sub(_SCHEME, r"\1:", _url(options))
+    scheme, found, _ = url.partition("://")
+    kind = scheme.partition("+")[0]
+    if found and kind.isalnum() and kind not in ("postgres", "postgresql"):
+        raise UnsupportedDatabaseError(
+            f"{kind} is not PostgreSQL",
+            hint="Pass a URL such as postgresql://localhost/app.",
+        )
+    return psycopg.connect(url)
 
 
 _SCHEME = r"^(postgres(?:ql)?)(?:\+\w+)?:"
@@ -166,10 +187,6 @@ _SCHEME = r"^(postgres(?:ql)?)(?:\+\w+)?:"
 def _url(options: argparse.Namespace) -> str:
     url = options.url or os.environ.get("CHRONONAUT_URL")
     return url or os.environ.get("DATABASE_URL", "")
-
-
-def _sqlalchemy_url(options: argparse.Namespace) -> str:
-    return re.sub(_SCHEME, "postgresql+psycopg:", _url(options) or "postgresql://")
 
 
 def _chosen(options: argparse.Namespace) -> VersioningOptions:

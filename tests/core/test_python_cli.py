@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from chrononaut_pg import cli, core
 from tests.servers import Cluster, Db
@@ -110,3 +111,42 @@ def test_printed_script_needs_no_other_file(
 
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith(("\\i ", "\\ir"))] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["create", "nope"], 'relation "nope" does not exist'),
+        (["create", "a b"], "invalid name syntax"),
+        (["check", "--models", "nope.models:Base"], "cannot import nope.models: No"),
+        (["check", "--models", "os:Nope"], "os has no Nope. "),
+        (["check", "--models", "os"], "os has no metadata. "),
+        (["check", "--models", "os:path"], "os:path is no MetaData and has none. "),
+    ],
+)
+def test_wrong_arguments_are_named_in_one_line(
+    db_url: str, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert cli.main([*arguments, "--url", db_url]) == 1
+
+    error = capsys.readouterr().err
+    assert error.startswith(f"chrononaut: {said}")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["mysql+pymysql://localhost/app", "sqlite:///app.db"])
+def test_url_of_another_database_is_refused_by_name(
+    capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    assert cli.main(["check", "--url", url]) == 1
+    kind = url.partition(":")[0].partition("+")[0]
+    assert capsys.readouterr().err.startswith(f"chrononaut: {kind} is not PostgreSQL. ")
+
+
+def test_models_are_checked_through_a_connection_string_of_libpq_as_well(
+    db_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = make_conninfo(db_url, application_name="check")
+
+    assert cli.main(["check", "--models", "tests.orm.people:Base", "--url", given]) == 1
+    assert capsys.readouterr().err.startswith('"user": the table of a model does not')
