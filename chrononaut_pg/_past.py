@@ -150,7 +150,7 @@ def leave(connection: Connection) -> None:
 
     Where the transaction has failed, its end does that.
     """
-    if connection.closed or not connection.in_transaction():
+    if connection.closed or connection.invalidated or not connection.in_transaction():
         return
     state = connection.info.get(_KEY)
     if state is not None:

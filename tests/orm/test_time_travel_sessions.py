@@ -192,6 +192,23 @@ def test_error_in_the_block_brings_back_the_present_too(session: Session) -> Non
     assert cursor.execute("show search_path").fetchone() == ('"$user", public',)
 
 
+def test_lost_connection_raises_what_it_raises_and_no_more(session: Session) -> None:
+    """Such as one whose statement a timeout of asyncio has cancelled."""
+
+    def lose() -> None:
+        with time_travel(session, mark="before") as past:
+            names(past)
+            session.connection().invalidate()
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        lose()
+    session.rollback()
+    with time_travel(session, mark="before") as past:
+        found = [names(past), names(session)]
+    assert found == [["Ann", "Bob"], ["Anna", "Bob", "Cid"]]
+
+
 def test_tables_made_during_the_block_are_made_in_the_present(session: Session) -> None:
     with time_travel(session, mark="before") as past:
         names(past)
