@@ -267,6 +267,24 @@ comment on function chrononaut._check_core_rights(regclass, boolean) is
     'Raises VH006 with the missing GRANTs unless the core''s owner may version the table.';
 
 
+create or replace function chrononaut._meets_cascades(target regclass)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- All cascades of one statement share its transition tables: of a row that two of them
+    -- change, the pairs and the order are lost. Two that only delete never meet.
+    select count(*) > 1 and bool_or(k.confdeltype in ('n', 'd') or k.confupdtype in ('c', 'n', 'd'))
+    from pg_constraint k
+    where k.contype = 'f' and k.conrelid = target and k.conparentid = 0
+        and (k.confdeltype in ('c', 'n', 'd') or k.confupdtype in ('c', 'n', 'd'))
+$$;
+
+comment on function chrononaut._meets_cascades(regclass) is
+    'Whether two foreign keys of a table may act on one row of it, one of them by an update.';
+
+
 create or replace function chrononaut._check_statement_granularity(target regclass)
     returns text
     language sql
@@ -284,6 +302,8 @@ as $$
             where k.contype = 'f' and k.conrelid = target and k.confrelid = target
                 and (k.confdeltype in ('c', 'n', 'd') or k.confupdtype in ('c', 'n', 'd'))) then
             'a foreign key that references its own table cascades inside the statement'
+        when chrononaut._meets_cascades(target) then
+            'its foreign keys may change a row of it twice inside one statement'
         when exists (
             select from pg_trigger t
             where t.tgrelid = target and not t.tgisinternal and t.tgtype & 1 = 1

@@ -149,7 +149,28 @@ UNFIT = {
     " update on x for each row execute function f()",
     "self reference": "create table x (id int primary key,"
     " up int references x on delete cascade)",
+    "two cascades": "create table y (id int primary key); create table x"
+    " (id int primary key, a int references y on delete cascade,"
+    " b int references y on delete set null)",
 }
+
+
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+def test_rows_that_lose_both_of_their_parents_are_recorded_once(
+    db: Db, granularity: str
+) -> None:
+    db.execute(
+        "create table up (id int primary key); insert into up values (1), (2);"
+        " create table item (id int primary key, a int references up on delete cascade,"
+        " b int references up on delete cascade); insert into item values (7, 1, 2)"
+    )
+    db.execute(
+        "select chrononaut.create_versioning('item', granularity => %s)", [granularity]
+    )
+    db.execute("delete from up")
+    assert db.execute("select operation, id, a, b from item_history").fetchall() == [
+        ("D", 7, 1, 2)
+    ]
 
 
 @pytest.mark.parametrize("ddl", UNFIT.values(), ids=UNFIT.keys())
