@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, case
+from sqlalchemy import Column, ColumnElement, Table, case, literal
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.hybrid import HybridExtensionType
 from sqlalchemy.orm import Mapper, column_property, composite, relationship, synonym
@@ -143,6 +143,12 @@ class Mapping:
 
     def _add_expression(self, name: str, expression: ColumnElement[Any]) -> None:
         """Map a column_property of the versioned tables' columns over the view."""
+        union = getattr(expression, "table", None)
+        if union is not None and expression is self._mapper.polymorphic_on:
+            # A column of the union of concrete classes, which are not read for this.
+            own = literal(self._mapper.polymorphic_identity, expression.type)
+            self._properties[name] = column_property(own)
+            return
         moved, missing = self._moved(getattr(expression, "element", expression))
         if missing:
             self._withhold(name, missing)

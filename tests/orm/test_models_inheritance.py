@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, ForeignKeyConstraint, text
-from sqlalchemy.ext.declarative import AbstractConcreteBase
+from sqlalchemy import Engine, ForeignKey, ForeignKeyConstraint, select, text
+from sqlalchemy.ext.declarative import AbstractConcreteBase, ConcreteBase
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -12,7 +12,13 @@ from sqlalchemy.orm import (
     mapped_column,
 )
 
-from chrononaut_pg import UntrackedAttributeError, Versioned, history_class
+from chrononaut_pg import (
+    UntrackedAttributeError,
+    Versioned,
+    deleted,
+    history_class,
+    restore,
+)
 from tests.orm.modelling import created, saved
 
 
@@ -130,6 +136,20 @@ class Tree(Plant):
     __mapper_args__ = {"concrete": True, "polymorphic_identity": "tree"}  # noqa: RUF012
     id: Mapped[int] = mapped_column(primary_key=True)
     height: Mapped[int | None]
+
+
+class Paper(ConcreteBase, Versioned, Base):
+    __tablename__ = "paper"
+    __mapper_args__ = {"concrete": True, "polymorphic_identity": "paper"}  # noqa: RUF012
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str | None]
+
+
+class Bill(Paper):
+    __tablename__ = "bill"
+    __mapper_args__ = {"concrete": True, "polymorphic_identity": "bill"}  # noqa: RUF012
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str | None]
 
 
 @pytest.fixture
@@ -299,3 +319,25 @@ def test_children_are_versioned_whichever_table_was_there_first(engine: Engine) 
         one = saved(session, Puppy(name="a", weeks=1), name="b", weeks=2)
 
         assert values(one.versions(), "name", "weeks") == [("a", 1), ("b", 1)]
+
+
+def test_concrete_classes_that_are_read_together_have_histories_of_their_own(
+    engine: Engine,
+) -> None:
+    with created(engine, Base.metadata) as session:
+        session.add_all([Bill(id=2, title="other"), Bill(id=3), Paper(id=1)])
+        bill: Any = saved(session, Bill(id=1, title="a"), title="b")
+        cls: Any = history_class(Bill)
+        found = session.scalars(select(cls).where(cls.id == 1).order_by(cls.version))
+
+        assert values(found, "title", "type") == [("a", "bill"), ("b", "bill")]
+        assert values(bill.versions(), "title", "type") == [("a", "bill")]
+        session.delete(bill)
+        session.commit()
+        gone: Any = deleted(Bill, session)
+        restore(gone[0])
+        session.commit()
+
+        assert values(gone, "id", "title") == [(1, "b")]
+        assert session.get_one(Bill, 1).title == "b"
+        assert deleted(Paper, session) == []
