@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Column, Connection, Table, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Mapper, Session
 
 from chrononaut_pg._typed import parse
 from chrononaut_pg.declarations import (
@@ -49,6 +49,12 @@ class Recorded:
             wanted.setdefault(connection, {}).update(dict.fromkeys(one.tables))
         for connection, tables in wanted.items():
             self._ask(connection, list(tables))
+
+    def ask(self, session: Session, mapper: Mapper[Any], tables: list[Table]) -> None:
+        """Ask for tables that are of no model, where that of *mapper* is."""
+        new = [table for table in tables if table not in self._columns]
+        if new:
+            self._ask(session.connection(bind_arguments={"mapper": mapper}), new)
 
     def _ask(self, connection: Connection, tables: list[Table]) -> None:
         schemas = schemas_of(connection)

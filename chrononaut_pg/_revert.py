@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from sqlalchemy import Table, select
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy import select
 from sqlalchemy.orm import Mapper, RelationshipProperty, Session, object_session
 
+from chrononaut_pg import _association as association
 from chrononaut_pg._comparing import same
 from chrononaut_pg._identity import Identity, find, find_all, identity
 from chrononaut_pg._members import Tree, is_one, members, mixed, put, take
@@ -46,6 +47,8 @@ class Relation:
     present: list[Any]
     moved: "list[tuple[Any, Node | None]]" = field(default_factory=list)
     """Whom it has now and had not then, and of whom they were: nodes of the past."""
+    rows: Mapping[Any, association.Row] = field(default_factory=dict)
+    """The association rows that it had."""
 
 
 @dataclass(eq=False)
@@ -97,7 +100,7 @@ class Plan:
         was = members(past, relation, eager(relation.entity.class_, tree), known=True)
         live = node.live
         now = [] if live is None else self._present(live, name)
-        found = Relation(relation, [], now)
+        found = Relation(relation, [], now, rows=association.rows_of(past, relation))
         node.relations.append(found)
         nodes = self._made(was, now)
         found.wanted.extend(nodes)
@@ -282,6 +285,12 @@ class Plan:
         for one in wanted:
             if id(one) not in present:
                 put(live, of, one)
+        if relation.rows:
+            span = self._span.of_related()
+            self._recorded.ask(self._session, of.parent, [cast(Table, of.secondary)])
+            association.put_back(
+                live, of, relation.rows, lambda c, v: self._recorded.knows(c, span, v)
+            )
 
     def _settle(self, node: Node) -> None:
         """Say what changed objects were reverted to; forget relations out of date."""

@@ -13,10 +13,12 @@ from sqlalchemy import (
     DateTime,
     Engine,
     ForeignKey,
+    Integer,
     Numeric,
     Table,
     func,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, INT4RANGE, JSONB, Range
 from sqlalchemy.ext.associationproxy import AssociationProxy, association_proxy
@@ -70,6 +72,7 @@ versioned_table(
         Column("doc_id", ForeignKey("doc.id"), primary_key=True),
         Column("word_id", ForeignKey("word.id"), primary_key=True),
         Column("since", DateTime, server_default=func.now()),
+        Column("weight", Integer),
     )
 )
 
@@ -338,3 +341,36 @@ def test_a_second_revert_writes_nothing_and_the_first_can_be_reverted(
     session.commit()
 
     assert (found, told(session, doc)) == ([1, 2, 2], NEW)
+
+
+def weights(session: Session) -> list[Any]:
+    rows = session.execute(text("select word_id, weight from doc_word order by 1"))
+    return [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize("happened", [left, gone])
+def test_columns_of_association_rows_are_put_back(
+    session: Session, doc: Doc, happened: Callable[[Session, Doc], Any]
+) -> None:
+    doc.words = [session.get_one(Word, number) for number in (1, 2, 3)]
+    session.flush()
+    session.execute(text("update doc_word set weight = 10 * word_id"))
+    doc.long = "weighed"
+    session.commit()
+    doc.words = doc.words[1:]
+    doc.long = "other"
+    session.flush()
+    session.execute(text("update doc_word set weight = 7 where word_id = 2"))
+    session.commit()
+    happened(session, doc)
+    cls: Any = history_class(Doc)
+    version = session.scalars(select(cls).where(cls.long == "weighed")).one()
+    version.revert(["words"])
+    session.commit()
+    reverted = weights(session)
+    with session.begin_nested() as nested:
+        first(session).revert(["words"])
+        nested.rollback()
+    session.commit()
+
+    assert (reverted, weights(session)) == ([(1, 10), (2, 20), (3, 30)],) * 2
