@@ -9,7 +9,7 @@ from collections.abc import Container
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import Connection, Table, inspect
+from sqlalchemy import Connection, Table, inspect, text
 
 from chrononaut_pg import core
 from chrononaut_pg.alembic import rendering as _rendering  # noqa: F401
@@ -36,6 +36,14 @@ _PAST = "chrononaut_past_"
 
 _OWN_TRIGGERS = ("00_chrononaut_", "99_chrononaut_", "zz_chrononaut_")
 
+_VISIBLE = """
+select c.relname, n.nspname
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'pg_catalog'
+    and pg_table_is_visible(c.oid)
+"""
+
 Name = tuple[str, str]
 
 
@@ -44,14 +52,15 @@ def hide(context: Any) -> None:
     connection: Connection = context.connection
     if connection is None or connection.dialect.name != "postgresql":
         return
-    default = connection.dialect.default_schema_name
     own = _own_names(connection) if core.is_current(connection) else frozenset()
+    schemas = _Schemas(connection)
 
     def is_visible(name: str | None, kind: str, parents: Any) -> bool:
         if kind == "schema":
             return not _is_own_schema(name)
-        schema = parents.get("schema_name") or default
-        return kind != "table" or (schema, name) not in own
+        if kind != "table" or name is None:
+            return True
+        return schemas.full(parents.get("schema_name"), name) not in own
 
     context._name_filters.append(is_visible)
 
@@ -73,7 +82,7 @@ class _Comparison:
         self._context = context
         self._connection = connection
         self._ops = upgrade_ops
-        self._default = connection.dialect.default_schema_name or "public"
+        self._schemas = _Schemas(connection)
         self._current = core.is_current(connection)
         self._registered: dict[Name, core.VersionedTable] = {}
         self._recorded: dict[Name, bool] = {}
@@ -166,7 +175,8 @@ class _Comparison:
     def _is_given_up(self, name: Name, wanted: Container[Name]) -> bool:
         """Whether a table's model is gone, or does not ask for this any more.
 
-        Tables that no model is mapped to are somebody else's and stay as they are.
+        Tables that no model is mapped to are somebody else's and stay as they are; so
+        do those that `include_object` leaves out.
         """
         return name not in wanted and name in self._known
 
@@ -177,9 +187,10 @@ class _Comparison:
             self._name(table)
             for metadata in _metadatas(self._context)
             for table in metadata.tables.values()
+            if self._included(table)
         }
         return known | {
-            (op.schema or self._default, op.table_name)
+            self._schemas.full(op.schema, op.table_name)
             for op in self._ops.ops
             if isinstance(op, ops.DropTableOp)
         }
@@ -189,18 +200,18 @@ class _Comparison:
         kinds = (ops.AddColumnOp, ops.DropColumnOp, ops.AlterColumnOp)
         return any(
             isinstance(op, ops.ModifyTableOps)
-            and (op.schema or self._default, op.table_name) == name
+            and self._schemas.full(op.schema, op.table_name) == name
             and any(isinstance(inner, kinds) for inner in op.ops)
             for op in self._ops.ops
         )
 
     def _is_own(self, op: Any, own: frozenset[Name]) -> bool:
         if isinstance(op, ops.DropTableOp | ops.CreateTableOp | ops.ModifyTableOps):
-            schema = op.schema or self._default
-            return _is_own_schema(schema) or (schema, op.table_name) in own
+            name = self._schemas.full(op.schema, op.table_name)
+            return _is_own_schema(name[0]) or name in own
         if isinstance(op, ops.DropIndexOp | ops.CreateIndexOp):
-            schema = op.schema or self._default
-            return schema in _OWN_SCHEMAS or (schema, op.table_name or "") in own
+            name = self._schemas.full(op.schema, op.table_name or "")
+            return name[0] in _OWN_SCHEMAS or name in own
         return self._is_own_entity(getattr(op, "target", None), own)
 
     def _is_own_entity(self, entity: Any, own: frozenset[Name]) -> bool:
@@ -220,10 +231,24 @@ class _Comparison:
         return bool(filters(table, table.name, "table", False, None))
 
     def _target(self, name: Name) -> str:
-        return core.quoted(*name, default=self._default)
+        return core.quoted(*name, default=self._schemas.default)
 
     def _name(self, table: Table) -> Name:
-        return (table.schema or self._default, table.name)
+        return self._schemas.full(table.schema, table.name)
+
+
+class _Schemas:
+    """In which schema a table is that is named without one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.default: str = connection.dialect.default_schema_name or "public"
+        self._visible: dict[str, str] = {
+            name: schema for name, schema in connection.execute(text(_VISIBLE))
+        }
+
+    def full(self, schema: str | None, name: str) -> Name:
+        """Return schema and name; a table that is not there yet is the default's."""
+        return schema or self._visible.get(name, self.default), name
 
 
 def _is_own_schema(name: str | None) -> bool:
