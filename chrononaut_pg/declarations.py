@@ -86,8 +86,8 @@ class Declaration:
 
     @property
     def hidden_columns(self) -> list[Column[Any]]:
-        """All hidden columns, in the order of the tables."""
-        hidden = self.all_hidden
+        """The hidden columns that the model maps, in the order of the tables."""
+        hidden = self.all_hidden & self.mapper._columntoproperty.keys()
         return [c for table in self.tables for c in table.columns if c in hidden]
 
     @property

@@ -89,7 +89,9 @@ class Van(Car):
 
 class Bike(Vehicle):
     __mapper_args__ = {"polymorphic_identity": "bike"}  # noqa: RUF012
+    __chrononaut_hidden__ = ("lock",)
     gears: Mapped[int | None]
+    lock: Mapped[str | None]
 
 
 @pytest.fixture
@@ -191,3 +193,15 @@ def test_rows_of_subclasses_with_tables_come_as_the_class_of_the_table(
         found = session.scalars(select(cls).order_by(cls.id)).all()
 
         assert [type(one).__name__ for one in found] == ["AnimalHistory", "FishHistory"]
+
+
+def test_hidden_column_of_one_class_is_none_of_anothers(engine: Engine) -> None:
+    with created(engine, Base.metadata) as session:
+        car = saved(session, Car(doors=3), doors=5)
+        bike = saved(session, Bike(gears=3, lock="1234"), lock="4321")
+
+        assert set(bike.blame()) - set(car.blame()) == {"gears", "lock"}
+        assert car.diff(car.versions()[0], include_hidden=True) == {"doors": (3, 5)}
+        assert bike.diff(bike.versions()[0], include_hidden=True) == {
+            "lock": (None, "4321")
+        }
