@@ -100,7 +100,11 @@ begin
         where d.classid = 'pg_class'::regclass
         union
         select v.id from chrononaut.versioning v
-        where v.active and tg_tag in ('GRANT', 'REVOKE', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN')
+        where v.active and (tg_tag in ('ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN')
+            or tg_tag in ('GRANT', 'REVOKE') and exists (
+                -- Rights to functions are no table's; an install settles many of them.
+                select from pg_event_trigger_ddl_commands() d
+                where d.object_type not in ('FUNCTION', 'PROCEDURE', 'ROUTINE')))
         union
         select a
         from pg_event_trigger_ddl_commands() d

@@ -134,3 +134,19 @@ def test_ddl_on_other_tables_is_left_alone(synced: Db) -> None:
     run(synced, "alter table other add column w text")
     run(synced, "drop table other cascade")
     assert problems(synced) == []
+
+
+def test_grant_on_a_function_has_no_table_looked_at(synced: Db) -> None:
+    run(synced, "create function mine() returns int language sql return 1")
+    run(synced, "set track_functions = 'all'")
+    synced.commit()
+    looked = (
+        "select coalesce(sum(calls), 0) > 0 from pg_stat_xact_user_functions"
+        " where schemaname = 'chrononaut' and funcname = '_problems'"
+    )
+    run(synced, "grant execute on function mine() to public")
+    run(synced, "revoke all on function mine() from public")
+    before = value(synced, looked)
+    run(synced, "grant select on note to public")
+
+    assert (before, value(synced, looked)) == (False, True)
