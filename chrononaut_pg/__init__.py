@@ -1,6 +1,7 @@
 """History for PostgreSQL tables: what changed, when, by whom and why."""
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from chrononaut_pg.context import (
@@ -181,6 +182,9 @@ __all__ = [
     "unlock_record",
     "versioned_table",
 ]
+
+if importlib.util.find_spec("flask_sqlalchemy") is None:
+    __all__.remove("VersionedSQLAlchemy")  # `import *` is for everybody
 
 _LAZY = {
     **dict.fromkeys(("Versioned", "append_change_info"), "mixins"),

@@ -21,3 +21,11 @@ def test_declaring_and_listening_import_no_driver_and_no_framework() -> None:
     found = subprocess.check_output([sys.executable, "-c", program], text=True)
 
     assert found.split() == []
+
+
+def test_star_import_needs_no_flask() -> None:
+    program = "import sys; sys.modules['flask_sqlalchemy'] = None\n"
+    program += "from chrononaut_pg import *; print(rationale.__name__)"
+    found = subprocess.check_output([sys.executable, "-c", program], text=True)
+
+    assert found == "rationale\n"
