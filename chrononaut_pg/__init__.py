@@ -184,7 +184,7 @@ __all__ = [
 ]
 
 if importlib.util.find_spec("flask_sqlalchemy") is None:
-    __all__.remove("VersionedSQLAlchemy")  # `import *` is for everybody
+    del __all__[__all__.index("VersionedSQLAlchemy")]  # `import *` is for everybody
 
 _LAZY = {
     **dict.fromkeys(("Versioned", "append_change_info"), "mixins"),
