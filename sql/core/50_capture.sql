@@ -196,6 +196,8 @@ declare
     v_probe bigint;
     v_transaction bigint;
     v_own bigint;
+    v_first bigint;
+    v_ended bigint;
     v_moved bigint;
 begin%1$s$body$,
         case when v.require_change_info then format($body$
@@ -390,6 +392,46 @@ comment on function chrononaut._history_key(chrononaut.versioning, text, text) i
     'The condition that a history row belongs to a live row.';
 
 
+create or replace function chrononaut._row_followers(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- What followed a version that is older than the transaction: all that it did with the
+    -- key. Else what ended the new version, and all since. A row that moved, under a key that
+    -- leaves out the partition columns, has an end before its beginning: it stays there.
+    select format($body$
+        v_first := (
+            select min(h.%4$I) from %1$s h
+            where %2$s and h.%3$I = v_transaction and h.%4$I < v_own
+                and (h.%5$I = new.ctid or exists (
+                    select from %1$s b
+                    where %7$s and b.%4$I = v_own and b.%6$I = 'U' and b.%5$I is null))
+                and h.%4$I > coalesce((
+                    select max(b.%4$I) from %1$s b
+                    where %7$s and b.%3$I <> v_transaction), 0));
+        v_ended := case when tg_op = 'INSERT' and (
+            select h.%6$I in ('I', 'U') from %1$s h
+            where %2$s and h.%3$I = v_transaction and h.%4$I < v_first
+            order by h.%4$I desc limit 1)
+            then (
+                select max(h.%4$I) from %1$s h
+                where %2$s and h.%3$I = v_transaction and h.%6$I = 'D'
+                    and h.%4$I >= v_first and h.%4$I < v_own) end;$body$,
+        chrononaut._history_reference(v),
+        chrononaut._history_key(v, 'h', 'new'),
+        chrononaut._meta_name(v.meta, 'transaction_id'),
+        chrononaut._meta_name(v.meta, 'change_id'),
+        chrononaut._meta_name(v.meta, 'tuple'),
+        chrononaut._meta_name(v.meta, 'operation'),
+        chrononaut._history_key(v, 'b', 'new'))
+$$;
+
+comment on function chrononaut._row_followers(chrononaut.versioning) is
+    'Finds where the changes begin that followed a version whose beginning comes only now.';
+
+
 create or replace function chrononaut._row_reorder(v chrononaut.versioning)
     returns text
     language sql
@@ -406,16 +448,12 @@ as $$
         where t.ctid = v_row and exists (
             select from %1$s h where %2$s and h.%3$I = t.id and h.%4$I < v_own);
     end if;
-    if v_transaction is not null then
+    if v_transaction is not null then%5$s
         for v_moved in
             select h.%4$I from %1$s h
-            where %2$s and h.%3$I = v_transaction and h.%4$I < v_own
-                and h.%4$I >= (
-                    select min(m.%4$I) from %1$s m
-                    where %5$s and m.%3$I = v_transaction and m.%6$I = new.ctid
-                        and m.%4$I > coalesce((
-                            select max(b.%4$I) from %1$s b
-                            where %7$s and b.%3$I <> v_transaction), 0))
+            where %2$s and h.%3$I = v_transaction and h.%4$I >= v_first and h.%4$I < v_own
+                and (h.%6$I is not null or h.%7$I = 'I')
+                and h.%4$I is distinct from v_ended
             order by h.%4$I
         loop
             perform set_config('chrononaut.amending', 'on', true);
@@ -429,9 +467,9 @@ as $$
         chrononaut._history_key(v, 'h', 'new'),
         chrononaut._meta_name(v.meta, 'transaction_id'),
         chrononaut._meta_name(v.meta, 'change_id'),
-        chrononaut._history_key(v, 'm', 'new'),
+        chrononaut._row_followers(v),
         chrononaut._meta_name(v.meta, 'tuple'),
-        chrononaut._history_key(v, 'b', 'new'))
+        chrononaut._meta_name(v.meta, 'operation'))
 $$;
 
 comment on function chrononaut._row_reorder(chrononaut.versioning) is

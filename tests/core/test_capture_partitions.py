@@ -48,6 +48,29 @@ def test_row_that_merge_moves_is_recorded(parted: Db) -> None:
     ]
 
 
+@pytest.mark.parametrize("older", [True, False])
+@pytest.mark.parametrize("nested", ["update item set v = v || '!'", "delete from item"])
+def test_change_of_a_row_that_is_being_moved_is_put_behind_its_move(
+    parted: Db, nested: str, older: bool
+) -> None:
+    if older:
+        parted.commit()
+    parted.execute(
+        "create function push() returns trigger language plpgsql as"
+        f" $$ begin if old.id = 1 then {nested} where id = 2; end if;"
+        " return null; end $$;"
+        " create trigger push after delete on item for each row execute function push()"
+    )
+    parted.execute("update item set part = part + 10")
+    kept = [(2, 12, "b", "U"), (2, 12, "b!", None)]
+    assert parted.execute(VERSIONS).fetchall() == [
+        (1, 1, "a", "U"),
+        (1, 11, "a", None),
+        (2, 2, "b", "U"),
+        *(kept if "update" in nested else [(2, 12, "b", "D")]),
+    ]
+
+
 def test_full_key_makes_a_move_an_end_and_a_beginning(db: Db) -> None:
     db.execute(SETUP)
     db.execute("select chrononaut.create_versioning('item')")

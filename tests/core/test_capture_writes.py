@@ -239,3 +239,25 @@ def test_nested_statement_is_put_behind_the_change_that_it_followed(db: Db) -> N
     assert db.execute(
         "select v from item_versions where id = 2 order by version"
     ).fetchall() == [(20,), (21,), (121,)]
+
+
+@pytest.mark.parametrize("unseen", ["note = 'seen'", "v = v"])
+def test_change_that_follows_an_unrecorded_one_is_put_behind_as_well(
+    db: Db, unseen: str
+) -> None:
+    db.execute(SETUP)
+    db.execute("select chrononaut.create_versioning('item', untracked => '{note}')")
+    db.execute(
+        "create function push() returns trigger language plpgsql as"
+        " $$ begin if new.id = 1 and pg_trigger_depth() < 2 then"
+        f" update item set {unseen} where id = 2;"
+        " update item set v = v + 100 where id = 2; end if; return null; end $$"
+    )
+    db.execute(
+        "create trigger push after update on item for each row execute function push()"
+    )
+    db.commit()
+    db.execute("update item set v = v + 1 where id < 3")
+    assert db.execute(
+        "select v from item_versions where id = 2 order by version"
+    ).fetchall() == [(20,), (21,), (121,)]
