@@ -38,6 +38,7 @@ from chrononaut_pg import (
 )
 from tests.orm.modelling import created
 from tests.orm.test_emission_listen import async_url
+from tests.servers import TemplateOf
 
 
 class Base(DeclarativeBase):
@@ -95,11 +96,14 @@ class Parcel(Versioned, Base):
 CODE = UUID("12345678-1234-5678-1234-567812345678")
 
 
+@pytest.fixture(scope="module")
+def template_db(template_of: TemplateOf) -> str:
+    return template_of('create schema "Stock"', Base.metadata)
+
+
 @pytest.fixture
 def session(engine: Engine) -> Iterator[Session]:
     """A session on the models' tables with an author of two books."""
-    with engine.begin() as connection:
-        connection.execute(text('create schema "Stock"'))
     chrononaut_pg.listen(engine)
     with created(engine, Base.metadata) as found:
         books = [Book(id=1, title="One"), Novel(id=2, title="Two", pages=200)]
