@@ -5,7 +5,8 @@ Each operation calls the core's function of the same name, with the same argumen
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from alembic.operations import MigrateOperation, Operations
@@ -319,17 +320,29 @@ def _retrying(
     for attempt in range(retries + 1):
         try:
             with connection.begin_nested():
-                if timeout:
-                    set_timeout = f"set local lock_timeout = {core.literal(timeout)}"
-                    connection.exec_driver_sql(set_timeout)
-                call()
-                if timeout:
-                    connection.exec_driver_sql("set local lock_timeout to default")
+                with _lock_timeout(connection, timeout):
+                    call()
             return
         except OperationalError as error:
             if sqlstate_of(error) != _LOCK_NOT_AVAILABLE or attempt == retries:
                 raise
             time.sleep(min(0.1 * 2**attempt, 5.0))
+
+
+@contextmanager
+def _lock_timeout(connection: Any, timeout: str | None) -> Iterator[None]:
+    """Set a lock timeout, and what was set before afterwards, but for an error.
+
+    An error ends the savepoint, which brings back what was before.
+    """
+    if timeout is None:
+        yield
+        return
+    local = "set local lock_timeout = {}"
+    before = connection.exec_driver_sql("show lock_timeout").scalar()
+    connection.exec_driver_sql(local.format(core.literal(timeout)))
+    yield
+    connection.exec_driver_sql(local.format(core.literal(before)))
 
 
 def _print(operations: Operations, statement: str) -> None:

@@ -126,6 +126,16 @@ def test_lock_that_comes_free_is_waited_for(
     assert count(migrating, "select count(*) from chrononaut.versioned_tables") == 1
 
 
+def test_lock_timeout_of_the_migration_is_back_after_an_operation(
+    migrating: Migrating, item: str
+) -> None:
+    migrating.connection.execute(text("set lock_timeout = '7s'"))
+    op: Any = migrating.op
+    op.create_versioning(item, lock_timeout="3s")
+
+    assert count(migrating, "select current_setting('lock_timeout')") == "7s"
+
+
 def test_operations_are_rolled_back_with_their_transaction(
     migrating: Migrating, item: str
 ) -> None:
