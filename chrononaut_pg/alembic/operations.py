@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from alembic.operations import MigrateOperation, Operations
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from chrononaut_pg import core
 from chrononaut_pg.exceptions import sqlstate_of
@@ -319,11 +319,10 @@ def _retrying(
     """
     for attempt in range(retries + 1):
         try:
-            with connection.begin_nested():
-                with _lock_timeout(connection, timeout):
-                    call()
+            with connection.begin_nested(), _lock_timeout(connection, timeout):
+                call()
             return
-        except OperationalError as error:
+        except DBAPIError as error:
             if sqlstate_of(error) != _LOCK_NOT_AVAILABLE or attempt == retries:
                 raise
             time.sleep(min(0.1 * 2**attempt, 5.0))
