@@ -14,6 +14,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    null,
     or_,
     select,
     tuple_,
@@ -94,8 +95,15 @@ def select_of_all(
     exact = tuple_(*keys, transaction).in_(
         select(*(page.c[name] for name in names), page.c.transaction_id)
     )
-    if one.parent is None:
+    place: Any = change
+    if len(one.tables) == 1:
         exact = change.in_(select(page.c.change_id))
+    else:
+        same = (k == page.c[n] for k, n in zip(keys, names, strict=True))
+        number = select(page.c.change_id).where(
+            *same, transaction == page.c.transaction_id
+        )
+        place = number.scalar_subquery()
     near = (
         attribute == any_(listed(select(page.c[name])))
         for attribute, name in zip(keys, names, strict=True)
@@ -103,7 +111,7 @@ def select_of_all(
     return (
         select(cls)
         .where(*near, exact)
-        .order_by(transaction, change)
+        .order_by(transaction, place)
         .execution_options(populate_existing=True)
     )
 
@@ -124,26 +132,23 @@ def _found(
 ) -> Select[Any]:
     """Select key, transaction and number of the changes of a column.
 
-    Of those that one transaction made to a row of several tables the last one counts:
-    together they are one version. *given* is what *ids* come from, if not constants.
+    Those that one transaction made to a row of several tables are one version. *given*
+    is what *ids* come from, if not constants.
     """
-    history = history_of(owner, column)
-    transaction = history.c["chrononaut:transaction_id"]
-    change = history.c["chrononaut:change_id"]
-    columns = key_columns(owner, owner.table)
-    keys = [history.c[c.name].label(f"k{n}") for n, c in enumerate(columns)]
-    numbered = change if one.parent is None else func.max(change)
-    found = select(
-        *keys, transaction.label("transaction_id"), numbered.label("change_id")
-    ).where(*between(transaction, *ids), _changed(owner, column, history))
-    if owner is one:
-        found = found.where(*of_class(one, history))
-    else:
-        found = found.where(belongs(one, owner, history))
-    if given:
-        found = found.correlate(*given)
-    if one.parent is not None:
-        found = found.group_by(*keys, transaction)
+    found = (_changes if len(one.tables) == 1 else _merged)(
+        owner,
+        column,
+        history := history_of(owner, column),
+        [
+            *between(history.c["chrononaut:transaction_id"], *ids),
+            *(
+                of_class(one, history)
+                if owner is one
+                else [belongs(one, owner, history)]
+            ),
+        ],
+        given,
+    )
     if cursor is None:
         return found
     changes = found.subquery()
@@ -151,12 +156,68 @@ def _found(
     return select(changes).where(here > tuple_(*cursor))
 
 
+def _changes(
+    owner: Declaration, column: Column[Any], history: Any, where: Any, given: Any
+) -> Select[Any]:
+    """Select the changes of a column, each a version of its own."""
+    found = _numbered(owner, history).where(*where, _changed(owner, column, history))
+    return found.correlate(*given) if given else found
+
+
+def _merged(
+    owner: Declaration, column: Column[Any], history: Any, where: Any, given: Any
+) -> Select[Any]:
+    """Select the last of the changes that one transaction made to a row.
+
+    If they left the row, and in the column something else than they found.
+    """
+    operation = history.c["chrononaut:operation"]
+    change = history.c["chrononaut:change_id"]
+    keys = [history.c[c.name] for c in key_columns(owner, owner.table)]
+    whole = [*keys, history.c["chrononaut:transaction_id"]]
+    hidden = column in owner.all_hidden
+    told = _told(history.c["chrononaut:change_info"], column)
+    found = cast(null(), Text) if hidden else history.c[column.name]
+    rows = select(
+        *(*whole, change, operation),
+        func.first_value(found).over(partition_by=whole, order_by=change).label("was"),
+        func.bool_or(operation == "I").over(partition_by=whole).label("begun"),
+        func.bool_or(told).over(partition_by=whole).label("told"),
+        func.row_number()
+        .over(partition_by=whole, order_by=change.desc())
+        .label("place"),
+    ).where(*where)
+    last = (rows.correlate(*given) if given else rows).subquery()
+    if hidden:
+        did: Any = last.c.told
+    else:
+        left = _left(owner, column, last)
+        value = cast(left.c.value, Text)
+        differs = case(
+            (last.c.begun, value.is_not(None)),
+            else_=value.is_distinct_from(cast(last.c.was, Text)),
+        )
+        did = select(differs).order_by(left.c.place).limit(1).scalar_subquery()
+    is_left = last.c["chrononaut:operation"].in_(("I", "U"))
+    return _numbered(owner, last).where(last.c.place == 1, is_left, did)
+
+
+def _numbered(owner: Declaration, history: Any) -> Select[Any]:
+    """Select key, transaction and number of changes."""
+    columns = key_columns(owner, owner.table)
+    return select(
+        *(history.c[c.name].label(f"k{n}") for n, c in enumerate(columns)),
+        history.c["chrononaut:transaction_id"].label("transaction_id"),
+        history.c["chrononaut:change_id"].label("change_id"),
+    )
+
+
 def _cursor(
     one: Declaration, owner: Declaration, column: Column[Any], following: Any
 ) -> tuple[int, Any]:
     """Return transaction and change number of the last version of the page before."""
     transaction = meta(following, "created_transaction_id")
-    if one.parent is None:
+    if len(one.tables) == 1:
         return transaction, meta(following, "created_change_id")
     history = history_of(owner, column)
     columns = key_columns(owner, owner.table)
@@ -164,7 +225,6 @@ def _cursor(
     number = select(func.max(history.c["chrononaut:change_id"])).where(
         *(history.c[c.name] == value for c, value in zip(columns, key, strict=True)),
         history.c["chrononaut:transaction_id"] == transaction,
-        _changed(owner, column, history),
     )
     return transaction, number.scalar_subquery()
 

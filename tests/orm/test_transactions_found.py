@@ -232,6 +232,48 @@ def test_versions_that_changed_a_property_come_in_pages(session: Session) -> Non
         assert [v for page in pages(model) for v in page] == everything
 
 
+def test_what_a_transaction_did_to_a_row_of_several_tables_is_one_change(
+    session: Session,
+) -> None:
+    """What it took back is none, and pages are full until nothing is left."""
+    for number in (1, 2, 3):
+        saved(session, Robot(id=number, name="a"))
+    for values in (["b", "a"], ["b", "c"]):
+        for value in values:
+            session.get_one(Robot, 2).name = value
+            session.flush()
+        session.commit()
+    session.add(Robot(id=4, name="gone"))
+    session.flush()
+    session.delete(session.get_one(Robot, 4))
+    session.commit()
+    session.execute(text("update creature set name = 'd', secret = 's' where id < 3"))
+    for number in (2, 1):
+        session.execute(text(f"update machine set volts = 9 where id = {number}"))
+    session.commit()
+
+    def pages(name: str, limit: int) -> list[Any]:
+        found: list[Any] = []
+        last = None
+        while page := session.scalars(
+            select_versions_that_changed(Robot, name, following=last, limit=limit)
+        ).all():
+            last = page[-1]
+            found.append([(one.id, one.version) for one in page])
+            if len(page) < limit:
+                break
+        return found
+
+    every = [(1, 0), (2, 0), (3, 0), (2, 2), (1, 1), (2, 3)]
+    assert versions(session, Robot, "name", key=2) == [
+        ("Robot", 2, number) for number in (0, 2, 3)
+    ]
+    assert versions(session, Robot, "name") == [("Robot", *one) for one in every]
+    for limit in (1, 2, 4, 5, 7):
+        assert [one for page in pages("name", limit) for one in page] == every
+    assert pages("secret", 3) == [[(1, 1), (2, 3)]]
+
+
 def test_composite_keys_and_names_of_ours_are_no_trouble(session: Session) -> None:
     saved(session, Place(row="a", number=1, change_id=1), taken=True, transaction_id=2)
     saved(session, Place(row="b", number=1))
