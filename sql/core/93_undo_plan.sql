@@ -330,13 +330,13 @@ as $$
         scope ->> 'relation',
         c.names,
         chrononaut._undo_rows(scope, format(
-            ', %s as row_key, %s as aim, %s as found, l.ctid as place, l.tableoid as part',
+            ', %s as row_key, %s as aim, %s as found, l.ctid as place, l.tableoid as part%s',
             (select chrononaut._undo_object(array_agg(k.value ->> 'live'),
                     array_agg('s.k' || k.ordinality))
                 from jsonb_array_elements(scope -> 'key') with ordinality k),
             chrononaut._undo_object(c.names, c.images),
-            chrononaut._undo_object(c.names, c."values")),
-            ', p.row_key, p.aim, p.found, p.place, p.part'),
+            chrononaut._undo_object(c.names, c."values"), scope ->> 'linked'),
+            ', p.row_key, p.aim, p.found, p.place, p.part' || coalesce(scope ->> 'links', '')),
         case when conflicts then 'and r.conflict is not null' else '' end,
         scope ->> 'referring')
     from (

@@ -78,6 +78,145 @@ comment on function chrononaut._undo_referring(jsonb, jsonb) is
     'Expressions: what refers to a row r that an undo deletes, and is not part of it.';
 
 
+create or replace function chrononaut._undo_parents(child oid)
+    returns table (
+        parent regclass,
+        columns name[],
+        parent_columns name[],
+        operators text[])
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select f.confrelid::regclass,
+        array_agg(a.attname order by k.n),
+        array_agg(b.attname order by k.n),
+        array_agg(format('operator(%I.%s)', n.nspname, o.oprname) order by k.n)
+    from pg_constraint f
+    cross join unnest(f.conkey, f.confkey, f.conpfeqop) with ordinality k(child, parent, operator, n)
+    join pg_attribute a on a.attrelid = f.conrelid and a.attnum = k.child
+    join pg_attribute b on b.attrelid = f.confrelid and b.attnum = k.parent
+    join pg_operator o on o.oid = k.operator
+    join pg_namespace n on n.oid = o.oprnamespace
+    where f.contype = 'f' and f.conparentid = 0 and f.conrelid = _undo_parents.child
+    group by f.oid, f.confrelid
+    order by f.oid
+$$;
+
+comment on function chrononaut._undo_parents(oid) is
+    'Foreign keys of a table, and the operators parent = child.';
+
+
+create or replace function chrononaut._undo_equal(
+    left_values text[],
+    operators text[],
+    right_values text[])
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(format('%s %s %s', v.l, v.o, v.r), ' and ')
+    from unnest(left_values, operators, right_values) v(l, o, r)
+$$;
+
+comment on function chrononaut._undo_equal(text[], text[], text[]) is
+    'The condition that values are equal, each by its operator.';
+
+
+create or replace function chrononaut._undo_linked(scope jsonb, pattern text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- One by one and by number: a column may be called as the row is.
+    select coalesce(string_agg(format(pattern, e.value ->> 'history', e.ordinality), ''
+        order by e.ordinality), '')
+    from jsonb_array_elements(scope -> 'columns') with ordinality e
+    join pg_attribute a
+        on a.attrelid = (scope ->> 'oid')::oid and a.attname = e.value ->> 'name'
+    where exists (
+        select from pg_constraint f
+        where f.contype = 'f' and (
+            f.conrelid = a.attrelid and a.attnum = any (f.conkey)
+            or f.confrelid = a.attrelid and a.attnum = any (f.confkey)))
+$$;
+
+comment on function chrononaut._undo_linked(jsonb, text) is
+    'Writes the columns of foreign keys out: 1 the name in history, 2 the position in the scope.';
+
+
+create or replace function chrononaut._undo_known(scope jsonb, names name[], alias text)
+    returns text[]
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select array_agg(format('%s.b%s::%s', alias, e.ordinality, e.value ->> 'cast')
+        order by n.position)
+    from unnest(names) with ordinality n(name, position)
+    join jsonb_array_elements(scope -> 'columns') with ordinality e
+        on e.value ->> 'name' = n.name::text
+$$;
+
+comment on function chrononaut._undo_known(jsonb, name[], text) is
+    'Columns that _undo_linked wrote out, in their live types; fewer where they are not known.';
+
+
+create or replace function chrononaut._undo_supplied(scopes jsonb, parent regclass,
+    columns name[], operators text[], "values" text[])
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('exists (select from %s c where %s and %s)', parent,
+            chrononaut._undo_equal(array(select format('c.%I', n) from unnest(columns) n),
+                operators, "values"),
+            chrononaut._undo_staying(scopes, parent, columns))
+        || coalesce((
+            select string_agg(format(
+                ' or exists (select from (%s) u where u.operation in (''insert'', ''update'') and %s)',
+                chrononaut._undo_rows(s.value,
+                    chrononaut._undo_linked(s.value, ', b.%1$I as b%2$s'),
+                    chrononaut._undo_linked(s.value, ', p.b%2$s')),
+                chrononaut._undo_equal(chrononaut._undo_known(s.value, columns, 'u'),
+                    operators, "values")), '')
+            from jsonb_array_elements(scopes) s
+            where (s.value ->> 'oid')::oid = parent), '')
+$$;
+
+comment on function chrononaut._undo_supplied(jsonb, regclass, name[], text[], text[]) is
+    'The condition that a table has a row with certain values after an undo.';
+
+
+create or replace function chrononaut._undo_orphans(scope jsonb, scopes jsonb)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(string_agg(format(
+            ', case when (r.operation = ''insert'' or r.operation = ''update'' and (%s)) and %s '
+                'and not (%s) then %L end',
+            (select string_agg(format('substr(r.wanted, %s, 1) = ''1''', e.ordinality), ' or ')
+                from jsonb_array_elements(scope -> 'columns') with ordinality e
+                where e.value ->> 'name' = any (f.columns)),
+            (select string_agg(v || ' is not null', ' and ') from unnest(f.mine) v),
+            chrononaut._undo_supplied(scopes, f.parent, f.parent_columns, f.operators, f.mine),
+            format('the row of %s that it refers to is gone', f.parent)), ''), '')
+    from (
+        select p.*, chrononaut._undo_known(scope, p.columns, 'r') as mine
+        from chrononaut._undo_parents((scope ->> 'oid')::oid) p
+    ) f
+    where cardinality(f.mine) = cardinality(f.columns)
+$$;
+
+comment on function chrononaut._undo_orphans(jsonb, jsonb) is
+    'Expressions: what a row r would refer to after an undo, and is not there.';
+
+
 create or replace function chrononaut._undo_guard(step jsonb, what text, scopes jsonb)
     returns void
     language plpgsql
@@ -157,13 +296,15 @@ create or replace function chrononaut._undo_backwards(scope jsonb)
 as $$
     -- Parameters: 1 and 2 the images of the rows and their marked columns, 3 those of all.
     select format(
-        'select h as image, coalesce(p.wanted, $3) as wanted '
+        'select "chrononaut:row" as image, coalesce(p.wanted, $3) as wanted '
         'from rows from (unnest($1), unnest($2)) p(id, wanted) '
         'join %1$s b on b.%2$s = p.id join %3$s h on %4$s '
+        'join %3$s "chrononaut:row" on %7$s and "chrononaut:row".%2$s = h.%2$s '
         'where %5$s and h.%6$s = ''U'' order by h.%2$s desc',
         chrononaut._undo_hits(scope), scope ->> 'change_id', scope ->> 'history',
         chrononaut._undo_keys(scope, 'h', 'history', 'b', 'history'),
-        scope ->> 'condition', scope ->> 'operation')
+        scope ->> 'condition', scope ->> 'operation',
+        chrononaut._undo_keys(scope, '"chrononaut:row"', 'history', 'h', 'history'))
 $$;
 
 comment on function chrononaut._undo_backwards(jsonb) is

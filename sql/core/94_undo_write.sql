@@ -583,7 +583,10 @@ begin
         for v_scope in select s from pg_catalog.jsonb_array_elements(scopes) s loop
             return query execute chrononaut._undo_details(case when dry_run
                 then v_scope || pg_catalog.jsonb_build_object(
-                    'referring', chrononaut._undo_referring(v_scope, scopes))
+                    'referring', chrononaut._undo_referring(v_scope, scopes)
+                        || chrononaut._undo_orphans(v_scope, scopes),
+                    'linked', chrononaut._undo_linked(v_scope, ', b.%1$I as b%2$s'),
+                    'links', chrononaut._undo_linked(v_scope, ', p.b%2$s'))
                 else v_scope end, false);
         end loop;
     end if;

@@ -184,3 +184,56 @@ def test_a_dry_run_foresees_rows_that_refer_to_what_would_be_deleted(
         ({"id": 3}, "delete", "rows of public.emp refer to it"),
         ({"id": 3}, "delete", None),
     ]
+
+
+def test_a_dry_run_foresees_that_what_a_row_would_refer_to_is_gone(db: Db) -> None:
+    in_one(db, STAFF.format("", "", "", ""))
+    in_one(
+        db,
+        "insert into dept values (2, 1), (3, 1), (4, 1)",
+        "insert into emp values (3, 2), (4, 3), (5, 4), (6, 4)",
+    )
+    done = in_one(
+        db,
+        "delete from emp where id = 3",
+        "update emp set dept_id = 1 where id = 4",
+        "delete from emp where id = 5",
+        "update emp set dept_id = 1 where id = 6",
+        "delete from dept where id = 4",
+    )
+    in_one(db, "delete from dept where id in (2, 3)")
+    assert [(row[0], row[1], row[4]) for row in preview(db, done)] == [
+        ({"id": 4}, "insert", None),
+        ({"id": 3}, "insert", "the row of public.dept that it refers to is gone"),
+        ({"id": 4}, "update", "the row of public.dept that it refers to is gone"),
+        ({"id": 5}, "insert", None),
+        ({"id": 6}, "update", None),
+    ]
+    refusal(db, "23503", f"select chrononaut.undo_transaction({done})")
+
+
+def test_columns_may_be_called_as_the_undo_calls_rows(db: Db) -> None:
+    in_one(
+        db,
+        """
+        create table b (b integer primary key, h integer unique, l text, p text);
+        create table h (h integer primary key, b integer references b, c integer,
+            r text, u text, image text, k text);
+        select chrononaut.create_versioning('b'), chrononaut.create_versioning('h');
+        insert into b select n, n, 'l', 'p' from generate_series(1, 3) n;
+        insert into h select n, n, n, 'r', 'u', 'i', 'k' from generate_series(1, 3) n;
+        """,
+    )
+    back_and_forth(
+        db,
+        ("b", "h"),
+        "update b set h = -1, p = 'x' where b = 1",
+        "update b set h = 1, l = 'y' where b = 2",
+        "update b set h = 2 where b = 1",
+        "delete from h where h = 3",
+        "delete from b where b = 3",
+    )
+    done = in_one(db, "delete from h where h = 1")
+    in_one(db, "delete from b where b = 1")
+    [(*_, conflict)] = preview(db, done)
+    assert conflict == "the row of public.b that it refers to is gone"

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.core.asking import run, value
+from tests.core.asking import rows, run, value
 from tests.core.undoing import NEWEST, in_one, table, undo
 from tests.servers import Db
 
@@ -21,7 +21,13 @@ create table thing (id integer, place integer, v integer, primary key (id, place
 create table thing_1 partition of thing for values in (1, 2);
 create table thing_3 partition of thing for values in (3);
 """
-TABLES = ("town", "house", "room", "thing")
+KEYS = {
+    "town": ["id"],
+    "house": ["id"],
+    "room": ["house_id", "number"],
+    "thing": ["id", "place"],
+}
+TABLES = tuple(KEYS)
 
 
 def some(chance: random.Random, name: str) -> str:
@@ -107,6 +113,48 @@ def test_undo_and_redo_of_random_transactions(world: Db, seed: int) -> None:
         if (undone := value(world, NEWEST)) != done:
             undo(world, undone)
         assert state(world) == after
+
+
+def keyed(db: Db) -> dict[Any, Any]:
+    """Return all rows as JSON, by table and key."""
+    found: dict[Any, Any] = {}
+    for name, keys in KEYS.items():
+        key = ", ".join(f"'{column}', {column}" for column in keys)
+        query = f"select jsonb_build_object({key}), to_jsonb(t) from {name} t"
+        found |= {(f"public.{name}", str(key)): row for key, row in rows(db, query)}
+    return found
+
+
+def outcome(db: Db, query: str) -> Any:
+    """Return the rows that are there after an undo, or the code of its refusal."""
+    try:
+        with db.transaction():
+            run(db, query)
+            return keyed(db)
+    except psycopg.Error as error:
+        return error.sqlstate
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_dry_run_foretells_what_happens(world: Db, seed: int) -> None:
+    chance = random.Random(100 + seed)
+    outcomes = set()
+    for _ in range(25):
+        done = transaction(world, chance, chance.randrange(1, 6))
+        transaction(world, chance, chance.randrange(0, 5))
+        query = f"chrononaut.undo_transaction({done}"
+        columns = "relation, key, operation, after, conflict"
+        told = rows(world, f"select {columns} from {query}, dry_run => true)")
+        wanted, conflict = keyed(world), any(row[4] for row in told)
+        for relation, key, operation, after, _ in told:
+            old = wanted.pop((relation, str(key)), {})
+            if operation != "delete":
+                row = {**old, **after}
+                wanted[relation, str({name: row[name] for name in key})] = row
+        found = outcome(world, f"select {query})")
+        assert found in ("VH007", "23503") if conflict else found == wanted, told
+        outcomes.add(conflict)
+    assert outcomes == {False, True}
 
 
 @pytest.mark.parametrize("seed", range(3))
