@@ -6,7 +6,15 @@ from typing import Any
 from sqlalchemy import Connection, MetaData, Table
 
 from chrononaut_pg import core
-from chrononaut_pg.declarations import declared_tables, table_name, to_create
+from chrononaut_pg._views import clip
+from chrononaut_pg.declarations import (
+    declared,
+    declared_tables,
+    history_schema,
+    own_history_name,
+    table_name,
+    to_create,
+)
 from chrononaut_pg.options import VersioningOptions
 
 DEFAULTS: dict[str, Any] = {
@@ -56,7 +64,36 @@ def check_models(connection: Connection, metadata: MetaData) -> list[core.Proble
                 )
                 for option, wanted in after.items()
             ]
+            problems += _misplaced(name, table, found, default)
     return problems
+
+
+def _misplaced(
+    name: str, table: Table, found: core.VersionedTable, default: str
+) -> list[core.Problem]:
+    """Return whether a model looks for its history where it is not."""
+    owners = sorted(
+        (one for one in declared() if one.table is table),
+        key=lambda one: len(one.lineage),
+    )
+    if not owners or not found.own_names:
+        return []
+    schema = history_schema(owners[0]) or default
+    wanted = own_history_name(owners[0]) or clip(table.name, "_history")
+    present_schema, present = found.own_names[0]
+    called = core.quoted(present_schema, present, default="")
+    if schema != present_schema:
+        fix = f"set __chrononaut_history_schema__ = {present_schema!r} in the model"
+    elif wanted != present:
+        fix = (
+            f"alter table {called} rename to {core.quoted('', wanted, default='')};"
+            f" {core.call_text('sync_versioning', name, {})};"
+        )
+    else:
+        return []
+    sought = core.quoted(schema, wanted, default="")
+    problem = f"its history is {called}, but the model reads {sought}"
+    return [core.Problem(name, problem, fix)]
 
 
 def differences(
