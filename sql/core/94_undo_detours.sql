@@ -59,6 +59,21 @@ comment on function chrononaut._undo_staying(jsonb, regclass, name[]) is
     'The condition that an undo neither deletes a row c nor lets it refer to another one.';
 
 
+create or replace function chrononaut._undo_readable(target regclass)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select has_table_privilege(c.oid, 'select') and has_schema_privilege(c.relnamespace, 'usage')
+    from pg_class c
+    where c.oid = target
+$$;
+
+comment on function chrononaut._undo_readable(regclass) is
+    'Whether the caller may look into a table that is not itself part of an undo.';
+
+
 create or replace function chrononaut._undo_referring(scope jsonb, scopes jsonb)
     returns text
     language sql
@@ -72,6 +87,7 @@ as $$
             chrononaut._undo_staying(scopes, f.child, f.columns),
             format('rows of %s refer to it', f.child)), ''), '')
     from chrononaut._undo_references((scope ->> 'oid')::oid) f
+    where chrononaut._undo_readable(f.child)
 $$;
 
 comment on function chrononaut._undo_referring(jsonb, jsonb) is
@@ -210,7 +226,7 @@ as $$
         select p.*, chrononaut._undo_known(scope, p.columns, 'r') as mine
         from chrononaut._undo_parents((scope ->> 'oid')::oid) p
     ) f
-    where cardinality(f.mine) = cardinality(f.columns)
+    where cardinality(f.mine) = cardinality(f.columns) and chrononaut._undo_readable(f.parent)
 $$;
 
 comment on function chrononaut._undo_orphans(jsonb, jsonb) is

@@ -59,6 +59,25 @@ def test_a_reader_may_look_but_not_undo(db: Db, other: Db, done: int) -> None:
     refusal(other, "42501", "select chrononaut.revert_row('item', '1', version => 0)")
 
 
+def test_a_dry_run_asks_no_tables_that_the_reader_may_not_read(
+    db: Db, other: Db, done: int
+) -> None:
+    in_one(
+        db,
+        "create table part (id integer primary key, item_id integer references item)",
+        "create schema secret",
+        "create table secret.kind (id integer primary key)",
+        "alter table item add foreign key (a) references secret.kind not valid",
+    )
+    grant(db, other, "select")
+    shown = rows(
+        other,
+        f"select operation, conflict from chrononaut.undo_transaction({done},"
+        " dry_run => true)",
+    )
+    assert shown == [("update", None)]
+
+
 def test_a_writer_may_undo(db: Db, other: Db, done: int) -> None:
     grant(db, other, "select, update")
     undo(other, done)
