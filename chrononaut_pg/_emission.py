@@ -138,8 +138,10 @@ class Listener:
         suppressed = said().suppressed
         fairy = connection.connection
         driver = fairy.dbapi_connection
-        if (told.text or told.suppressed) and _is_idle(driver):
-            told.text, told.suppressed = "", False  # ended on the driver's connection
+        if (told.text != "" or told.suppressed) and _is_idle(driver):
+            if told.text is None:
+                driver.rollback()  # else drivers do not notice a textual end
+            told.text, told.suppressed = "", False
         if text == told.text and suppressed == told.suppressed:
             return
         if autocommits(driver):
@@ -307,13 +309,15 @@ def _is_psycopg(driver: Any) -> bool:
 
 
 def _is_idle(driver: Any) -> bool:
-    """Whether a driver that can tell knows of no transaction."""
-    status = getattr(driver, "pgconn", driver)
-    known = getattr(status, "transaction_status", None)
-    if known is None:
-        ask = getattr(driver, "get_transaction_status", None)  # psycopg2
-        return ask is not None and ask() == 0
-    return bool(known == 0)
+    """Whether the server is in no transaction, as far as the driver can tell."""
+    own = getattr(driver, "driver_connection", driver)  # below an asyncio adapter
+    status = getattr(getattr(own, "pgconn", None), "transaction_status", None)
+    if status is not None:
+        return bool(status == 0)
+    if (ask := getattr(own, "get_transaction_status", None)) is not None:  # psycopg2
+        return bool(ask() == 0)
+    ask = getattr(own, "is_in_transaction", None)  # asyncpg
+    return ask is not None and not ask()
 
 
 def autocommits(driver: Any) -> bool:

@@ -142,3 +142,19 @@ def test_tables_are_dropped_with_their_history(run: Run) -> None:
         return session.scalar(text("select to_regclass('parcel_history') is null"))
 
     assert run(work) is True
+
+
+@pytest.mark.parametrize("verb", ["rollback", "commit"])
+def test_who_and_why_are_said_again_after_a_textual_end(run: Run, verb: str) -> None:
+    def work(session: Session) -> Any:
+        parcel = created(session)
+        before = len(parcel.versions())
+        with change_info(user_id="bob"):
+            session.execute(text("update parcel set weight = 5"))
+            session.execute(text(verb))
+            session.execute(text("update parcel set weight = 6"))
+            session.commit()
+        found = parcel.versions()[before:]
+        return {version.change_info["user_id"] for version in found}
+
+    assert run(work) == {"bob"}
