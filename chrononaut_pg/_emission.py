@@ -140,7 +140,7 @@ class Listener:
         driver = fairy.dbapi_connection
         if (told.text != "" or told.suppressed) and _is_idle(driver):
             if told.text is None:
-                driver.rollback()  # else drivers do not notice a textual end
+                fairy.rollback()  # else drivers do not notice a textual end
             told.text, told.suppressed = "", False
         if text == told.text and suppressed == told.suppressed:
             return
