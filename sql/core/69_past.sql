@@ -323,7 +323,12 @@ cross join lateral (
     select to_regclass(format('%I.%I', v.schema_name, v.table_name)) as found) f
 where v.active
     and (f.found is null
-        or f.found <> v.relid and v.registered_in = (select chrononaut._here()));
+        or f.found <> v.relid and v.registered_in = (select chrononaut._here())
+            -- After a restore over the same database, triggers stand on the new table.
+            and not exists (
+                select from pg_trigger t
+                where t.tgrelid = f.found
+                    and t.tgfoid = to_regproc(format('chrononaut._capture_%s', v.id))));
 
 comment on view chrononaut._moved_tables is
     'Versioned tables that are not under their names of the last synchronisation.';

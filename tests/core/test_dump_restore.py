@@ -235,6 +235,8 @@ def test_database_restored_over_itself_goes_on(
             ("public.item", True),
             ("public.old_name", True),
         ]
+        moved = "select table_name from chrononaut._moved_tables"
+        assert rows(back, moved) == [("old_name",)]
         run(back, "truncate item")
         run(back, "select chrononaut.sync_versioning('new_name')")
         run(back, "update new_name set v = 'z' where id = 1")
