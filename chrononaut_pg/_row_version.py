@@ -86,7 +86,8 @@ def _listen(model: type[Any]) -> None:
         event.listen(Session, "after_flush", _after_flush)
         event.listen(Session, "after_flush_postexec", _after_flush_postexec)
         # There is no event for what is written by post_update.
-        _SQLALCHEMY._emit_post_update_statements = _post_update
+        if _sqlalchemy_post_update is not None:
+            _SQLALCHEMY._emit_post_update_statements = _post_update
 
 
 def _after_evaluation(target: Any, context: Any, attributes: Any) -> None:
@@ -103,7 +104,10 @@ def _after_evaluation(target: Any, context: Any, attributes: Any) -> None:
 
 _SQLALCHEMY: Any = persistence
 
-_sqlalchemy_post_update: Any = _SQLALCHEMY._emit_post_update_statements
+_sqlalchemy_post_update: Any = getattr(
+    _SQLALCHEMY, "_emit_post_update_statements", None
+)
+"""Not public: without it, SQLAlchemy's own limits hold for post_update."""
 
 
 def _post_update(
