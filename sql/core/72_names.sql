@@ -47,28 +47,37 @@ comment on function chrononaut._check_safe(regclass, name) is
     'Raises VH006 if a table''s history would be at the mercy of a schema''s owner.';
 
 
+create or replace function chrononaut._is_beside(target regclass)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select pg_get_userbyid(n.nspowner) = chrononaut._owner()
+        or pg_get_userbyid(c.relowner) = chrononaut._owner()
+            and has_schema_privilege(chrononaut._owner(), n.oid, 'create')
+            and chrononaut._is_safe(n.nspname)
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    where c.oid = target
+$$;
+
+comment on function chrononaut._is_beside(regclass) is
+    'Whether a table''s history may lie in the table''s own schema.';
+
+
 create or replace function chrononaut._choose_schema(target regclass)
     returns name
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
-declare
-    v_core name := chrononaut._owner();
-    v_schema name;
-    v_beside boolean;
 begin
-    select n.nspname,
-        pg_get_userbyid(n.nspowner) = v_core
-            or pg_get_userbyid(c.relowner) = v_core
-                and has_schema_privilege(v_core, n.oid, 'create')
-                and chrononaut._is_safe(n.nspname)
-    into v_schema, v_beside
-    from pg_class c
-    join pg_namespace n on n.oid = c.relnamespace
-    where c.oid = target;
-    if v_beside then
-        return v_schema;
+    if chrononaut._is_beside(target) then
+        return (
+            select n.nspname from pg_class c
+            join pg_namespace n on n.oid = c.relnamespace
+            where c.oid = target);
     end if;
     if to_regnamespace('chrononaut_history') is null then
         create schema chrononaut_history;

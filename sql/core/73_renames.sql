@@ -30,12 +30,13 @@ comment on function chrononaut._follow_name(chrononaut.versioning, name) is
 create or replace function chrononaut._follow_schema(was chrononaut.versioning)
     returns name
     language sql
+    stable
     set search_path = pg_catalog, pg_temp
 as $$
     -- What is in the core's own schema, or in one that was chosen, stays there.
     select case
         when v.history_schema = was.schema_name and v.schema_name <> was.schema_name
-            and chrononaut._choose_schema(v.relid) = v.schema_name then v.schema_name
+            and chrononaut._is_beside(v.relid) then v.schema_name
         else v.history_schema end
     from chrononaut.versioning v
     where v.id = was.id
@@ -106,6 +107,9 @@ begin
     update chrononaut.versioning r
     set history_schema = v_schema, history_name = v_history, view_name = v_view
     where r.id = v.id;
+exception when duplicate_table or duplicate_object or insufficient_privilege then
+    -- A type or an index has the name, or the schema takes none: the old names do as well.
+    null;
 end;
 $$;
 
