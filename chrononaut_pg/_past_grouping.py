@@ -13,7 +13,15 @@ from functools import lru_cache
 from typing import Any
 
 from chrononaut_pg._past_relations import named_queries
-from chrononaut_pg._past_text import Names, name_of, parts_of, quoted, tokens
+from chrononaut_pg._past_text import (
+    CALLED,
+    Names,
+    name_of,
+    parts_of,
+    quoted,
+    tokens,
+    without_comments,
+)
 
 Table = tuple[str, str]
 """A versioned table: its schema and its name."""
@@ -58,6 +66,11 @@ _BY = re.compile(r"\s+by\b", re.IGNORECASE)
 _STAR = re.compile(r"\s*\.\s*\*")
 
 _LABEL = re.compile(r"\s+(?:as\s+)?", re.IGNORECASE)
+
+_DISTINCT = re.compile(r"(?:all|distinct)\s+(?!on\b)", re.IGNORECASE)
+
+_LISTED = re.compile(r"""\(((?:"(?:[^"]|"")*"|[^"'()[$])*)\)""")
+_ITEM = re.compile(r'(?:"(?:[^"]|"")*"|[^",])+')
 
 _ENDS = re.compile(
     "except|fetch|for|having|intersect|limit|offset|order|union|where|window"
@@ -164,6 +177,7 @@ class _Level:
     """Whether the next name is that of a relation."""
     start: int = 0
     """Where the current item of a list begins."""
+    brackets: int = 0
     pending: tuple[str, Table] | None = None
     """The relation for which an alias may come."""
 
@@ -190,22 +204,11 @@ def _parsed(statement: str, names: Names) -> _Parsed:
     return _Parser(statement, names).parse()
 
 
-def _without_comments(statement: str) -> str:
-    """Return SQL with blanks in place of its comments."""
-    pieces = []
-    at = 0
-    for token, end in tokens(statement):
-        if token["comment"] or token[0].startswith("--"):
-            pieces += [statement[at : token.start()], " " * (end - token.start())]
-            at = end
-    return "".join([*pieces, statement[at:]])
-
-
 class _Parser:
     """Reads one statement, of which it knows no more grammar than it needs."""
 
     def __init__(self, statement: str, names: Names) -> None:
-        self._text = _without_comments(statement)
+        self._text = without_comments(statement)
         self._names = names
         self._queries = named_queries(statement)
         self._pasts = {
@@ -217,7 +220,10 @@ class _Parser:
         self._word = ""
 
     def parse(self) -> _Parsed:
+        at = 0
         for token, end in tokens(self._text):
+            between, at = self._text[at : token.start()], end
+            self._levels[-1].brackets += between.count("[") - between.count("]")
             if token["chain"]:
                 self._chain(token["chain"], token.start(), end)
             elif token["sign"]:
@@ -230,7 +236,7 @@ class _Parser:
         level = self._levels[-1]
         before, self._word = self._word, text.lower()
         parts = self._parts(text)
-        called = self._text[end:].lstrip().startswith("(")
+        called = CALLED.match(self._text, end) is not None
         if len(parts) > 1:
             self._found.qualified.add((parts[-2], parts[-1]))
         elif not called:
@@ -307,7 +313,7 @@ class _Parser:
             self._levels.append(inner)
         elif sign == ")" and len(self._levels) > 1:
             self._end_item(self._levels.pop(), at)
-        elif sign == ",":
+        elif sign == "," and not level.brackets:
             self._end_item(level, at)
             level.start = at + 1
             level.expecting = level.clause == "from"
@@ -321,25 +327,23 @@ class _Parser:
         text = self._text[level.start : at].rstrip("; \t\r\n")
         if level.clause == "group":
             block.end = level.start + len(text)
-            listed = text.strip()
-            listed = listed[1:-1] if listed.startswith("(") else listed
-            block.groups += filter(None, map(self._item, listed.split(",")))
+            listed = _LISTED.fullmatch(text.strip())
+            items = _ITEM.findall(listed[1]) if listed else [text]
+            block.groups += filter(None, map(self._item, items))
             return
         block.starred |= text.split()[-1:] == ["*"]
         block.items.append(self._labelled(text.strip()))
 
     def _labelled(self, text: str) -> list[str]:
         """Return the parts of a name and its label; of anything else just a label."""
-        chain, *label = _LABEL.split(text, maxsplit=1)
+        chain, *label = _LABEL.split(_DISTINCT.sub("", text, count=1), maxsplit=1)
         parts = self._item(chain)
         named = self._item(label[0]) if label else parts[-1:]
         return [*parts, *named] if parts and len(named) == 1 else [""]
 
     def _item(self, text: str) -> list[str]:
-        if text.strip().isdecimal():
-            return [text.strip()]
-        parts = parts_of(text.strip())
-        return [name_of(part, self._names.percent) for part in parts]
+        text = text.strip()
+        return [text] if text.isdecimal() else self._parts(text)
 
     def _parts(self, chain: str) -> list[str]:
         return [name_of(part, self._names.percent) for part in parts_of(chain)]

@@ -34,6 +34,11 @@ _PART = re.compile(_NAME)
 
 _CHAIN = re.compile(rf"{_NAME}(?:\s*\.\s*{_NAME})*")
 
+CALLED = re.compile(r"\s*\(")
+"""What follows the name of a function."""
+
+_COMMENT_SIGN = re.compile(r"/\*|\*/")
+
 _ALIAS = re.compile(rf"\bas\s+({_NAME})(?!\s*\()", re.IGNORECASE)
 
 _MARKED = re.compile(_MARK + r"([0-9a-f]*)(\.?)")
@@ -99,7 +104,7 @@ def sent_to_the_past(
         pieces.append(statement[at : found.start()])
         text = statement[found.start() : end]
         if found["chain"]:
-            called = statement[end:].lstrip().startswith("(")
+            called = CALLED.match(statement, end) is not None
             is_relation = relations.name(text, called)
             if text.startswith(_MARK):
                 text = _exchanged_marked(text, names, declared)
@@ -142,13 +147,24 @@ def tokens(text: str) -> Iterator[tuple[re.Match[str], int]]:
         yield found, at
 
 
+def without_comments(statement: str) -> str:
+    """Return SQL with blanks in place of its comments."""
+    pieces = []
+    at = 0
+    for token, end in tokens(statement):
+        if token["comment"] or token[0].startswith("--"):
+            pieces += [statement[at : token.start()], " " * (end - token.start())]
+            at = end
+    return "".join([*pieces, statement[at:]])
+
+
 def _end_of_comment(text: str, at: int) -> int:
     """Return where a comment ends, with those that are nested in it."""
     depth = 1
-    for sign in re.finditer(r"/\*|\*/", text[at:]):
+    for sign in _COMMENT_SIGN.finditer(text, at):
         depth += 1 if sign[0] == "/*" else -1
         if depth == 0:
-            return at + sign.end()
+            return sign.end()
     return len(text)
 
 

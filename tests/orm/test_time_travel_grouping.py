@@ -190,6 +190,9 @@ TEXTS = [
     "select author.name, t.name from author left outer join author t"
     " on t.teacher_id = author.id group by author.id, t.id",
     "select x.n from author x(id, n) group by x.id, x.n",
+    "select distinct a.id, a.name from author a group by 1",
+    "select array[1, 2], a.id, a.name from author a group by 2",
+    "select a.name, count(*) from author a group by array[1, 2], a.id",
 ]
 
 
@@ -207,6 +210,9 @@ def test_groups_stay_what_they_are(session: Session) -> None:
         "select author_id, count(title) from book group by author_id order by 1",
         "select pages, count(*) from book group by rollup (pages) order by 1, 2",
         "select book_id, count(*) from book_tag group by book_id order by 1",
+        "select count(title) from book group by (coalesce(author_id, id, 0))"
+        " order by 1",
+        "select count(title) from book group by ('a, id, b' || author_id) order by 1",
     ]
     with time_travel(session, mark="same") as past:
         found = [past.execute(text(one)).all() for one in queries]
@@ -216,6 +222,8 @@ def test_groups_stay_what_they_are(session: Session) -> None:
         [(1, 2), (2, 1)],
         [(100, 2), (300, 1), (None, 3)],
         [(1, 2), (2, 2)],
+        [(1,), (2,)],
+        [(1,), (2,)],
     ]
 
 
