@@ -313,10 +313,10 @@ as $$
     -- Parameters: 1 and 2 the images of the rows and their marked columns, 3 those of all.
     select format(
         'select "chrononaut:row" as image, coalesce(p.wanted, $3) as wanted '
-        'from rows from (unnest($1), unnest($2)) p(id, wanted) '
-        'join %1$s b on b.%2$s = p.id join %3$s h on %4$s '
-        'join %3$s "chrononaut:row" on %7$s and "chrononaut:row".%2$s = h.%2$s '
-        'where %5$s and h.%6$s = ''U'' order by h.%2$s desc',
+        'from rows from (pg_catalog.unnest($1), pg_catalog.unnest($2)) p(id, wanted) '
+        'join %1$s b on b.%2$s operator(pg_catalog.=) p.id join %3$s h on %4$s '
+        'join %3$s "chrononaut:row" on %7$s and "chrononaut:row".%2$s operator(pg_catalog.=) h.%2$s '
+        'where %5$s and h.%6$s operator(pg_catalog.=) ''U'' order by h.%2$s desc',
         chrononaut._undo_hits(scope), scope ->> 'change_id', scope ->> 'history',
         chrononaut._undo_keys(scope, 'h', 'history', 'b', 'history'),
         scope ->> 'condition', scope ->> 'operation',

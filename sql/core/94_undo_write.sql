@@ -555,6 +555,21 @@ comment on function chrononaut._undo_outline(jsonb) is
     'Table and operation of each step, without the rows.';
 
 
+create or replace function chrononaut._undo_shown(scope jsonb)
+    returns table (relation text, operation text, rows bigint, key jsonb, before jsonb,
+        after jsonb, conflict text)
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query execute chrononaut._undo_details(scope, false);
+end;
+$$;
+
+comment on function chrononaut._undo_shown(jsonb) is
+    'What an undo would do, row by row: read on the core''s own search path.';
+
+
 create or replace function chrononaut._undo(
     scopes jsonb,
     what text,
@@ -581,13 +596,13 @@ begin
     end if;
     if dry_run or not summary then
         for v_scope in select s from pg_catalog.jsonb_array_elements(scopes) s loop
-            return query execute chrononaut._undo_details(case when dry_run
+            return query select d.* from chrononaut._undo_shown(case when dry_run
                 then v_scope || pg_catalog.jsonb_build_object(
                     'referring', chrononaut._undo_referring(v_scope, scopes)
                         || chrononaut._undo_orphans(v_scope, scopes),
                     'linked', chrononaut._undo_linked(v_scope, ', b.%1$I as b%2$s'),
                     'links', chrononaut._undo_linked(v_scope, ', p.b%2$s'))
-                else v_scope end, false);
+                else v_scope end) d;
         end loop;
     end if;
     if not dry_run then
