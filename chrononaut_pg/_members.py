@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import RelationshipProperty, with_parent
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import KeyFuncDict, collection_adapter
+from sqlalchemy.sql import operators, visitors
 
 from chrononaut_pg.exceptions import RevertError
 
@@ -99,13 +100,21 @@ def mixed(owner: Any, relation: RelationshipProperty[Any]) -> bool:
 
 
 def leads_nowhere(owner: Any, relation: RelationshipProperty[Any]) -> bool:
-    """Whether a many-to-one relation has a null in its foreign key."""
+    """Whether a many-to-one relation has a null in its foreign key.
+
+    Its condition may ask for nulls in other columns, or for one of several keys.
+    """
+    if relation.direction.name != "MANYTOONE":
+        return False
     mapper = sa_inspect(owner).mapper
-    return relation.direction.name == "MANYTOONE" and any(
+    nulls = [
         getattr(owner, mapper.get_property_by_column(column).key) is None
-        for column in relation.local_columns
+        for _, column in relation.synchronize_pairs
         if mapper.columns.contains_column(column)
-    )
+    ]
+    parts = visitors.iterate(relation.primaryjoin)
+    either = any(getattr(one, "operator", None) is operators.or_ for one in parts)
+    return all(nulls) if either and nulls else any(nulls)
 
 
 def _queried(
