@@ -73,6 +73,25 @@ comment on function chrononaut._move_relation(text, name, name, name, name) is
     'Renames a relation, if it is there, and puts it into another schema.';
 
 
+create or replace function chrononaut._keep_writers_out(target regclass)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- A write that has begun already would look for its history under the old name.
+    if has_table_privilege(target, 'update, delete, truncate') then
+        execute format('lock table %s%s in share row exclusive mode',
+            (select case c.relkind when 'p' then '' else 'only ' end
+                from pg_class c where c.oid = target), target);
+    end if;
+end;
+$$;
+
+comment on function chrononaut._keep_writers_out(regclass) is
+    'Waits for writes to a live table and lets no others begin, where that is permitted.';
+
+
 create or replace function chrononaut._follow_rename(was chrononaut.versioning)
     returns void
     language plpgsql
@@ -100,6 +119,7 @@ begin
                     format('%I.%I', v.history_schema, v.view_name)))) then
         return;  -- taken: the old names do as well
     end if;
+    perform chrononaut._keep_writers_out(v.relid);
     perform chrononaut._move_relation(
         'table', v.history_schema, v.history_name, v_schema, v_history);
     perform chrononaut._move_relation(

@@ -1,4 +1,6 @@
-"""Where history cannot be renamed or moved along, it stays, and recording goes on."""
+"""Where history cannot be renamed or moved along, it stays; writes go on anyhow."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -75,3 +77,30 @@ def test_history_stays_where_a_type_has_its_name(db: Db) -> None:
 
     assert rows(db, NAMES) == [("remark", "note_history", "note_versions")]
     assert problems(db) == []
+
+
+def test_write_that_waits_for_the_synchronisation_is_recorded(
+    db: Db, connect: Connect
+) -> None:
+    make(db, "note")
+    db.commit()
+    writer, other, watcher = (
+        connect(autocommit=True),
+        connect(),
+        connect(autocommit=True),
+    )
+    run(writer, "update note set body = 'b'")
+    run(other, "alter table note rename to remark")
+    other.commit()
+    run(writer, "update remark set body = 'c'")
+    run(other, "select chrononaut.sync_versioning('remark')")
+    waits = "select cardinality(pg_blocking_pids(%s)) > 0"
+    with ThreadPoolExecutor(1) as thread:
+        write = thread.submit(run, writer, "update remark set body = 'd'")
+        while not write.done() and not value(watcher, waits, [writer.info.backend_pid]):
+            pass
+        other.commit()
+        write.result()
+
+    bodies = rows(db, "select body from remark_versions order by version")
+    assert bodies == [("a",), ("b",), ("c",), ("d",)]
