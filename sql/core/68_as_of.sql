@@ -701,7 +701,7 @@ begin
         v.id, v_key.named,
         format('begin return exists ('
             'with moment as (select 9223372036854775807 as first, null::bigint[] as running, m.* '
-                'from jsonb_to_record($%s) '
+                'from pg_catalog.jsonb_to_record($%s) '
                     'm(own bigint, upto bigint, since timestamptz, settled bigint)) '
             'select from %s e where %s and e.%I operator(pg_catalog.<) $%s and %s); end',
             v_next + 1,

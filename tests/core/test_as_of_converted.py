@@ -82,3 +82,14 @@ def test_transaction_of_another_tool_is_a_moment_of_the_clock(item: Db) -> None:
 def test_open_past_sees_what_as_of_sees(item: Db) -> None:
     run(item, "select chrononaut.open_past('2020-01-01 10:03+00')")
     assert rows(item, "select v from item") == [(20,)]
+
+
+def test_functions_of_the_search_path_place_no_change(item: Db) -> None:
+    run(item, "create schema evil")
+    run(
+        item,
+        "create function evil.jsonb_to_record(jsonb) returns record language sql"
+        " as $$ select 0::bigint, 0::bigint, now(), 0::bigint $$",
+    )
+    run(item, "set search_path = evil, pg_catalog, public")
+    assert past(item, "'2020-01-01 10:02+00'") == [20]
