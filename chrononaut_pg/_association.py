@@ -11,7 +11,8 @@ from sqlalchemy import Column, Table, Update, event, select, update
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import RelationshipProperty, Session, object_session
 
-from chrononaut_pg.declarations import declared_tables
+from chrononaut_pg.declarations import options_of
+from chrononaut_pg.options import VersioningOptions
 
 _KEY = "chrononaut_association_rows"
 """Where a session keeps the updates that wait for its flush."""
@@ -64,7 +65,7 @@ def own_columns(relation: RelationshipProperty[Any]) -> list[Column[Any]]:
     ]
     if not found:
         return []
-    options = declared_tables()[table]
+    options = options_of(table) or VersioningOptions()
     withheld = {*(options.hidden or ()), *(options.untracked or ())}
     return [column for column in found if column.name not in withheld]
 

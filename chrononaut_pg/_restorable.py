@@ -11,9 +11,9 @@ from sqlalchemy.orm import Mapper, RelationshipProperty, selectinload
 from chrononaut_pg._members import Tree
 from chrononaut_pg.declarations import (
     Declaration,
-    declared_tables,
     is_declared,
     key_columns,
+    known_tables,
 )
 from chrononaut_pg.exceptions import NotVersionedError, RevertError
 
@@ -36,7 +36,7 @@ def relation_of(model: type[Any], name: str) -> RelationshipProperty[Any]:
             f"{model.__name__}.{name} is viewonly",
             hint="Name the relation that it is a view of.",
         )
-    missing = found.secondary is not None and found.secondary not in declared_tables()
+    missing = found.secondary is not None and found.secondary not in known_tables()
     if missing or (
         found.secondary is None
         and found.direction.name == "ONETOMANY"

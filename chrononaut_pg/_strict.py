@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 
-from chrononaut_pg.declarations import declared_tables, table_name
+from chrononaut_pg.declarations import known_tables, table_name
 from chrononaut_pg.exceptions import ChangeInfoRequiredError
 
 _DML = re.compile(r"\b(insert|update|delete|merge|copy|truncate)\b", re.IGNORECASE)
@@ -53,7 +53,7 @@ def check_statement(
     default = connection.dialect.default_schema_name
     declared = [
         table
-        for table in declared_tables()
+        for table in known_tables()
         if not said_by_tables.get(f"{table.schema or default}.{table.name}", {}).get(
             "extra"
         )

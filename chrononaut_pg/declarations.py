@@ -176,6 +176,19 @@ def declared_tables(metadata: MetaData | None = None) -> dict[Table, VersioningO
     return {**models, **plain}
 
 
+def known_tables() -> list[Table]:
+    """Return the versioned tables, parents before their children."""
+    found = sorted(declared(), key=lambda one: len(one.lineage))
+    return list(dict.fromkeys([*(one.table for one in found), *_PLAIN]))
+
+
+def options_of(table: Table) -> VersioningOptions | None:
+    """Return the options of a table, None if it is not versioned."""
+    found = [one for one in declared() if one.table is table]
+    found.sort(key=lambda one: len(one.lineage))
+    return _options(table, found) if found else _PLAIN.get(table)
+
+
 def declare_table(table: Table, options: VersioningOptions) -> None:
     """Note a table that is versioned without a model of its own."""
     for name in (*(options.hidden or ()), *(options.untracked or ())):
