@@ -423,6 +423,22 @@ comment on function chrononaut._probably_later(chrononaut.versioning, text) is
     'A condition for indexes that all changes later than the moment fulfil.';
 
 
+create or replace function chrononaut._stored_values(v chrononaut.versioning, alias text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(format('%s.%I', alias, m.history_name), ', ' order by k.position)
+    from unnest(v.key) with ordinality k(name, position)
+    join chrononaut.versioned_column m
+        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+$$;
+
+comment on function chrononaut._stored_values(chrononaut.versioning, text) is
+    'The key columns of a history row, for functions that take a key.';
+
+
 create or replace function chrononaut._later(v chrononaut.versioning, alias text)
     returns text
     language sql
@@ -445,10 +461,7 @@ as $$
         chrononaut._meta_name(v.meta, 'changed'),
         chrononaut._meta_name(v.meta, 'change_id'),
         v.id,
-        string_agg(format('%s.%I', alias, m.history_name), ', ' order by k.position))
-    from unnest(v.key) with ordinality k(name, position)
-    join chrononaut.versioned_column m
-        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+        chrononaut._stored_values(v, alias))
 $$;
 
 comment on function chrononaut._later(chrononaut.versioning, text) is
@@ -468,10 +481,7 @@ as $$
         chrononaut._meta_name(v.meta, 'transaction_id'),
         chrononaut._meta_name(v.meta, 'change_id'),
         v.id,
-        string_agg(format('%s.%I', alias, m.history_name), ', ' order by k.position))
-    from unnest(v.key) with ordinality k(name, position)
-    join chrononaut.versioned_column m
-        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+        chrononaut._stored_values(v, alias))
 $$;
 
 comment on function chrononaut._later_by_clock(chrononaut.versioning, text) is

@@ -4,32 +4,68 @@
 -- What writes to live tables has no search path of its own. Runs with the caller's rights.
 -- Safe to replay.
 
-create or replace function chrononaut._undo_references(target oid)
+create or replace function chrononaut._undo_foreign_keys(
+    of_child oid default null,
+    to_parent oid default null)
     returns table (
         child regclass,
-        itself boolean,
+        parent regclass,
         action "char",
         columns name[],
-        target_column name,
-        condition text)
+        parent_columns name[],
+        operators text[])
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select f.conrelid::regclass, f.conrelid = f.confrelid, f.confdeltype,
+    select f.conrelid::regclass, f.confrelid::regclass, f.confdeltype,
         array_agg(a.attname order by k.n),
-        (array_agg(b.attname order by k.n))[1],
-        string_agg(format('l.%I operator(%I.%s) c.%I', b.attname, n.nspname, o.oprname, a.attname),
-            ' and ' order by k.n)
+        array_agg(b.attname order by k.n),
+        array_agg(format('operator(%I.%s)', n.nspname, o.oprname) order by k.n)
     from pg_constraint f
     cross join unnest(f.conkey, f.confkey, f.conpfeqop) with ordinality k(child, parent, operator, n)
     join pg_attribute a on a.attrelid = f.conrelid and a.attnum = k.child
     join pg_attribute b on b.attrelid = f.confrelid and b.attnum = k.parent
     join pg_operator o on o.oid = k.operator
     join pg_namespace n on n.oid = o.oprnamespace
-    where f.contype = 'f' and f.conparentid = 0 and f.confrelid = target
+    where f.contype = 'f' and f.conparentid = 0 and (f.conrelid = of_child or f.confrelid = to_parent)
     group by f.oid, f.conrelid, f.confrelid, f.confdeltype
     order by f.oid
+$$;
+
+comment on function chrononaut._undo_foreign_keys(oid, oid) is
+    'Foreign keys of one table, or to another one, and the operators parent = child.';
+
+
+create or replace function chrononaut._undo_equal(
+    left_values text[],
+    operators text[],
+    right_values text[])
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(format('%s %s %s', v.l, v.o, v.r), ' and ')
+    from unnest(left_values, operators, right_values) v(l, o, r)
+$$;
+
+comment on function chrononaut._undo_equal(text[], text[], text[]) is
+    'The condition that values are equal, each by its operator.';
+
+
+create or replace function chrononaut._undo_references(target oid)
+    returns table (child regclass, itself boolean, action "char", columns name[],
+        target_column name, condition text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select f.child, f.child = f.parent, f.action, f.columns, f.parent_columns[1],
+        chrononaut._undo_equal(
+            array(select format('l.%I', n) from unnest(f.parent_columns) n), f.operators,
+            array(select format('c.%I', n) from unnest(f.columns) n))
+    from chrononaut._undo_foreign_keys(to_parent => target) f
 $$;
 
 comment on function chrononaut._undo_references(oid) is
@@ -92,52 +128,6 @@ $$;
 
 comment on function chrononaut._undo_referring(jsonb, jsonb) is
     'Expressions: what refers to a row r that an undo deletes, and is not part of it.';
-
-
-create or replace function chrononaut._undo_parents(child oid)
-    returns table (
-        parent regclass,
-        columns name[],
-        parent_columns name[],
-        operators text[])
-    language sql
-    stable
-    set search_path = pg_catalog, pg_temp
-as $$
-    select f.confrelid::regclass,
-        array_agg(a.attname order by k.n),
-        array_agg(b.attname order by k.n),
-        array_agg(format('operator(%I.%s)', n.nspname, o.oprname) order by k.n)
-    from pg_constraint f
-    cross join unnest(f.conkey, f.confkey, f.conpfeqop) with ordinality k(child, parent, operator, n)
-    join pg_attribute a on a.attrelid = f.conrelid and a.attnum = k.child
-    join pg_attribute b on b.attrelid = f.confrelid and b.attnum = k.parent
-    join pg_operator o on o.oid = k.operator
-    join pg_namespace n on n.oid = o.oprnamespace
-    where f.contype = 'f' and f.conparentid = 0 and f.conrelid = _undo_parents.child
-    group by f.oid, f.confrelid
-    order by f.oid
-$$;
-
-comment on function chrononaut._undo_parents(oid) is
-    'Foreign keys of a table, and the operators parent = child.';
-
-
-create or replace function chrononaut._undo_equal(
-    left_values text[],
-    operators text[],
-    right_values text[])
-    returns text
-    language sql
-    immutable
-    set search_path = pg_catalog, pg_temp
-as $$
-    select string_agg(format('%s %s %s', v.l, v.o, v.r), ' and ')
-    from unnest(left_values, operators, right_values) v(l, o, r)
-$$;
-
-comment on function chrononaut._undo_equal(text[], text[], text[]) is
-    'The condition that values are equal, each by its operator.';
 
 
 create or replace function chrononaut._undo_linked(scope jsonb, pattern text)
@@ -224,7 +214,7 @@ as $$
             format('the row of %s that it refers to is gone', f.parent)), ''), '')
     from (
         select p.*, chrononaut._undo_known(scope, p.columns, 'r') as mine
-        from chrononaut._undo_parents((scope ->> 'oid')::oid) p
+        from chrononaut._undo_foreign_keys(of_child => (scope ->> 'oid')::oid) p
     ) f
     where cardinality(f.mine) = cardinality(f.columns) and chrononaut._undo_readable(f.parent)
 $$;
