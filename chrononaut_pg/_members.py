@@ -57,11 +57,11 @@ def members(
     """
     state, name = sa_inspect(owner), relation.key
     if relation.lazy in _BY_QUERY:
-        return [] if state.pending else _queried(owner, relation, options)
+        return [] if state.pending else queried(owner, relation, options)
     if state.pending or state.transient:
         return _listed(getattr(owner, name), relation)
     if not (known and name in vars(owner)):
-        found = _queried(owner, relation, options)
+        found = queried(owner, relation, options)
         value: Any = found if relation.uselist else (found or [None])[0]
         set_committed_value(owner, name, value)
     return _listed(getattr(owner, name), relation)
@@ -99,7 +99,7 @@ def mixed(owner: Any, relation: RelationshipProperty[Any]) -> bool:
     )
 
 
-def leads_nowhere(owner: Any, relation: RelationshipProperty[Any]) -> bool:
+def _leads_nowhere(owner: Any, relation: RelationshipProperty[Any]) -> bool:
     """Whether a many-to-one relation has a null in its foreign key.
 
     Its condition may ask for nulls in other columns, or for one of several keys.
@@ -117,12 +117,13 @@ def leads_nowhere(owner: Any, relation: RelationshipProperty[Any]) -> bool:
     return all(nulls) if either and nulls else any(nulls)
 
 
-def _queried(
-    owner: Any, relation: RelationshipProperty[Any], options: Iterable[Any]
+def queried(
+    owner: Any, relation: RelationshipProperty[Any], options: Iterable[Any] = ()
 ) -> list[Any]:
+    """Return the objects of a relation as the database has them."""
     session = sa_inspect(owner).session
     assert session is not None
-    if leads_nowhere(owner, relation):
+    if _leads_nowhere(owner, relation):
         return []
     statement = (
         select(relation.entity)

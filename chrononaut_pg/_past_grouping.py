@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from chrononaut_pg._past_relations import named_queries
+from chrononaut_pg._past_relations import ENDS_FROM, named_queries
 from chrononaut_pg._past_text import (
     CALLED,
     Names,
@@ -72,15 +72,25 @@ _DISTINCT = re.compile(r"(?:all|distinct)\s+(?!on\b)", re.IGNORECASE)
 _LISTED = re.compile(r"""\(((?:"(?:[^"]|"")*"|[^"'()[$])*)\)""")
 _ITEM = re.compile(r'(?:"(?:[^"]|"")*"|[^",])+')
 
-_ENDS = re.compile(
-    "except|fetch|for|having|intersect|limit|offset|order|union|where|window"
-)
+_ENDS = ENDS_FROM - {"group", "select"}
 """Words that begin the clauses in which neither relations nor groups are named."""
 
-_JOINS = re.compile(
-    "cross|full|group|inner|join|left|natural|on|right|tablesample|using"
+_NO_ALIAS = _ENDS | frozenset(
+    [
+        "cross",
+        "full",
+        "group",
+        "inner",
+        "join",
+        "left",
+        "natural",
+        "on",
+        "right",
+        "tablesample",
+        "using",
+    ]
 )
-"""Words after a relation that are no alias, besides."""
+"""Words after a relation that are none."""
 
 
 def grouped_by_all(statement: str, names: Names, shapes: Shapes) -> str:
@@ -252,7 +262,7 @@ class _Parser:
         """Take in what follows a relation; return whether it was an alias or AS."""
         if self._word == "as":
             return True
-        if _ENDS.fullmatch(self._word) or _JOINS.fullmatch(self._word):
+        if self._word in _NO_ALIAS:
             level.settle()
             return False
         if not called:  # else its columns have other names
@@ -276,7 +286,7 @@ class _Parser:
             self._found.blocks.append(level.block)
         elif word == "by" and before == "group":
             level.start = end
-        elif _ENDS.fullmatch(word):
+        elif word in _ENDS:
             self._end_item(level, start)
             level.clause = word
         elif word == "join" and level.clause == "from":

@@ -13,7 +13,7 @@ _NAMED_QUERY = re.compile(
     re.IGNORECASE,
 )
 
-_ENDS_FROM = frozenset(
+ENDS_FROM = frozenset(
     [
         "except",
         "fetch",
@@ -75,7 +75,7 @@ class Relations:
             )
         elif self._word == "join" or (self._word == "table" and not before):
             level.listing = level.expecting = True
-        elif self._word in _ENDS_FROM:
+        elif self._word in ENDS_FROM:
             level.listing = level.expecting = False
         elif level.expecting:
             level.expecting = False

@@ -10,17 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy import select
 from sqlalchemy.orm import (
     Mapper,
     RelationshipProperty,
     make_transient_to_detached,
     object_session,
-    with_parent,
 )
 from sqlalchemy.orm.attributes import set_committed_value
 
-from chrononaut_pg._members import leads_nowhere
+from chrononaut_pg._members import queried
 from chrononaut_pg.exceptions import NoSessionError
 
 if TYPE_CHECKING:
@@ -56,17 +54,8 @@ def related(version: Any, name: str) -> Any:
     relation: RelationshipProperty[Any] = sa_inspect(type(instance)).relationships[name]
     if relation.lazy not in _NEVER_LOADED:
         return getattr(instance, name)
-    session = object_session(instance)
-    assert session is not None
-    if leads_nowhere(instance, relation):
-        return [] if relation.uselist else None
-    statement = select(relation.entity).where(
-        with_parent(instance, getattr(type(instance), name))
-    )
-    if relation.order_by:
-        statement = statement.order_by(*relation.order_by)
-    found = session.scalars(statement)
-    return found.unique().all() if relation.uselist else found.first()
+    found = queried(instance, relation)
+    return found if relation.uselist else next(iter(found), None)
 
 
 def past_instance(version: Any, session: Any = None) -> Any:

@@ -162,7 +162,7 @@ def declared_tables(metadata: MetaData | None = None) -> dict[Table, VersioningO
     metadata that has no key; without a metadata such models are listed as they are.
     """
     by_table: dict[Table, list[Declaration]] = {}
-    for one in sorted(declared(), key=lambda found: len(found.lineage)):
+    for one in _parents_first():
         if metadata is None or one.table.metadata is metadata:
             by_table.setdefault(one.table, []).append(one)
             if metadata is not None:
@@ -178,15 +178,22 @@ def declared_tables(metadata: MetaData | None = None) -> dict[Table, VersioningO
 
 def known_tables() -> list[Table]:
     """Return the versioned tables, parents before their children."""
-    found = sorted(declared(), key=lambda one: len(one.lineage))
-    return list(dict.fromkeys([*(one.table for one in found), *_PLAIN]))
+    return list(dict.fromkeys([*(one.table for one in _parents_first()), *_PLAIN]))
+
+
+def models_of(table: Table) -> list[Declaration]:
+    """Return the declarations of the models of a table, the topmost one first."""
+    return [one for one in _parents_first() if one.table is table]
 
 
 def options_of(table: Table) -> VersioningOptions | None:
     """Return the options of a table, None if it is not versioned."""
-    found = [one for one in declared() if one.table is table]
-    found.sort(key=lambda one: len(one.lineage))
+    found = models_of(table)
     return _options(table, found) if found else _PLAIN.get(table)
+
+
+def _parents_first() -> list[Declaration]:
+    return sorted(declared(), key=lambda one: len(one.lineage))
 
 
 def declare_table(table: Table, options: VersioningOptions) -> None:

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, MetaData, Table
 from chrononaut_pg import core
 from chrononaut_pg._views import clip
 from chrononaut_pg.declarations import (
-    declared,
     declared_tables,
     history_schema,
+    models_of,
     own_history_name,
     table_name,
     to_create,
@@ -72,10 +72,7 @@ def _misplaced(
     name: str, table: Table, found: core.VersionedTable, default: str
 ) -> list[core.Problem]:
     """Return whether a model looks for its history where it is not."""
-    owners = sorted(
-        (one for one in declared() if one.table is table),
-        key=lambda one: len(one.lineage),
-    )
+    owners = models_of(table)
     if not owners or not found.own_names:
         return []
     schema = history_schema(owners[0]) or default
