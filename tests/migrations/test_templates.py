@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from tests.servers import Cluster, Db
 
@@ -78,6 +79,15 @@ def url(server: Cluster, superuser: str, empty_db: Db) -> str:
     return server.url(empty_db.info.dbname, user=superuser, driver="psycopg")
 
 
+def of_driver(url: str, driver: str) -> str:
+    """Return the URL for another driver; asyncpg takes no port beside a socket."""
+    found = make_url(url)
+    if driver == "asyncpg":
+        found = found.set(drivername="postgresql+asyncpg")
+        found = found.difference_update_query(["port"])
+    return found.render_as_string(hide_password=False)
+
+
 def is_recording(db: Db) -> bool:
     db.execute("insert into appuser values (1, 'a', 'secret')")
     row = db.execute("select count(*) from appuser_history").fetchone()
@@ -85,17 +95,23 @@ def is_recording(db: Db) -> bool:
     return row == (1,)
 
 
-@pytest.mark.parametrize("name", ["chrononaut", "chrononaut_async"])
+@pytest.mark.parametrize(
+    ("name", "driver"),
+    [
+        ("chrononaut", "psycopg"),
+        ("chrononaut_async", "psycopg"),
+        ("chrononaut_async", "asyncpg"),
+    ],
+)
 def test_alembic_template_goes_all_the_way(
-    tmp_path: Path, url: str, empty_db: Db, name: str
+    tmp_path: Path, url: str, empty_db: Db, name: str, driver: str
 ) -> None:
     (tmp_path / "models.py").write_text(MODELS)
     run(tmp_path, "alembic", "init", "-t", template(tmp_path, name), "migrations")
     ini = tmp_path / "alembic.ini"
+    named = of_driver(url, driver).replace("%", "%%")
     ini.write_text(
-        re.sub(
-            r"sqlalchemy.url = .*", f"sqlalchemy.url = {url}", ini.read_text()
-        ).replace("%2F", "%%2F")
+        re.sub(r"sqlalchemy.url = .*", f"sqlalchemy.url = {named}", ini.read_text())
     )
     env = tmp_path / "migrations" / "env.py"
     env.write_text(
