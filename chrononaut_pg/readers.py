@@ -221,9 +221,12 @@ def diff(
     *to* is a later version, or None for the object as it is now. *hidden* names hidden
     attributes that have changed in between, to be shown with the present value.
     """
-    if not isinstance(from_model, History):
-        raise ChrononautException("Cannot diff from a non-history model.")
+    alive = isinstance(from_model, _model(instance))
     target = instance if to is None else to
+    if alive and _same_row(instance, from_model):
+        raise ChrononautException("Cannot diff from a non-history model.")
+    if not alive and not isinstance(from_model, History):
+        raise ChrononautException("Cannot diff from a non-history model.")
     if not _same_row(instance, from_model) or not _same_row(instance, target):
         raise ChrononautException(
             "You can only diff models with the same primary keys."
@@ -294,8 +297,13 @@ def _same_row(instance: Any, other: Any) -> bool:
             return False
         names = key_names(type(other))
         return tuple(getattr(other, name) for name in names) == key_of(instance)
-    related = isinstance(other, one.model)
-    return related and key_of(other) == key_of(instance)
+    return isinstance(other, one.model) and key_of(other) == key_of(instance)
+
+
+def _model(instance: Any) -> type[Any]:
+    """Return the topmost model of the object's versioned tables."""
+    model: type[Any] = declaration(type(instance)).lineage[-1].model
+    return model
 
 
 def _stored(cls: type[Any], attribute: Any) -> str:

@@ -161,6 +161,7 @@ def test_diff_refuses_other_rows_and_other_models(session: Session, user: User) 
     another = saved(session, Other(id=1, name="a"), name="b")
     message = "You can only diff models with the same primary keys."
     for arguments in (
+        (other,),
         (other.versions()[0],),
         (another.versions()[0],),
         (user.versions()[0], other),
