@@ -4,56 +4,23 @@ One `Listener` per engine. What a transaction was told is kept in `Connection.in
 forgotten when PostgreSQL forgets it. Wired by `chrononaut_pg.session.listen` only.
 """
 
-import sys
 import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import ExceptionContext, ExecutionContext
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from chrononaut_pg._providers import Provider, leave_all, own_providers, provider_on
+from chrononaut_pg._saying import Owed, Told, is_psycopg, owe, send_with_statements
 from chrononaut_pg._statements import Kind, kind_of, kind_of_text
 from chrononaut_pg._strict import check_statement
 from chrononaut_pg.capture import current_capture
-from chrononaut_pg.context import Said, said, to_json
+from chrononaut_pg.context import said, to_json
 from chrononaut_pg.exceptions import ChangeInfoLostWarning, from_database_error
 
 _KEY = "chrononaut_pg"
-
-_PENDING = "chrononaut_pending"
-"""Where an execution context keeps what travels with its statement."""
-
-_FORMS = {"format": "%s", "pyformat": "%s", "numeric_dollar": "$1", "qmark": "?"}
-
-_SAY = "select set_config('chrononaut.change_info', {}, true)"
-
-_SUPPRESS = "select set_config('chrononaut.suppressed', '{}', true)"
-
-
-@dataclass(slots=True, eq=False)
-class _Told:
-    """What one connection's transaction was told, and from what it was composed."""
-
-    text: str | None = ""
-    """The text in the setting; None if that is not known, after a savepoint."""
-    suppressed: bool | None = False
-    """Whether recording is off; None if that is not known."""
-    composed: str = ""
-    """The text that *provider*, *what* and *who* came to."""
-    provider: Provider | None = None
-    what: Said | None = None
-    who: tuple[Any, Any] = (None, None)
-    evaluated: dict[Any, Any] = field(default_factory=dict)
-    busy: bool = False
-
-    def forget(self) -> None:
-        """Forget what was said, as a rolled-back savepoint did."""
-        self.text, self.suppressed = None, None
 
 
 class Listener:
@@ -62,13 +29,11 @@ class Listener:
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
         self._warned = False
-        self._latest: tuple[dict[str, Any], str] = {}, ""
 
     def attach(self, engine: Engine) -> None:
         """Wire the handlers."""
         event.listen(engine, "before_cursor_execute", self._before_cursor_execute)
-        event.listen(engine, "do_execute", _do_execute)
-        event.listen(engine, "do_execute_no_params", _do_execute_no_params)
+        send_with_statements(engine)
         event.listen(engine, "handle_error", _handle_error)
         # What ends otherwise than by SQLAlchemy is seen as a statement.
         for name in ("begin", "begin_twophase"):
@@ -83,11 +48,9 @@ class Listener:
         context: Any,
         executemany: bool,
     ) -> None:
-        compiled = context.compiled if context is not None else None
+        compiled = context.compiled
         kind = (
-            kind_of_text(statement)
-            if context is not None and context.isddl
-            else kind_of(compiled, statement)
+            kind_of_text(statement) if context.isddl else kind_of(compiled, statement)
         )
         if kind is Kind.READ or kind is Kind.VERB:
             return
@@ -98,15 +61,18 @@ class Listener:
             told.busy = True
             try:
                 text = self._text(connection, told, compiled, statement)
-                alone = executemany or kind is Kind.SCRIPT
-                self._say(connection, told, text, None if alone else context)
+                owed = self._owed(connection, told, text)
             finally:
                 told.busy = False
-            if kind is Kind.SCRIPT:
+            script = kind is Kind.SCRIPT
+            if owed is not None:
+                owed.script, owed.alone = script, executemany or script
+                owe(context, owed)
+            elif script:
                 told.forget()
 
     def _text(
-        self, connection: Connection, told: _Told, compiled: Any, statement: str
+        self, connection: Connection, told: Told, compiled: Any, statement: str
     ) -> str:
         """Return what the setting must hold for a write made now."""
         provider = provider_on(connection, self.provider)
@@ -128,13 +94,17 @@ class Listener:
     def announce(self, connection: Connection) -> None:
         """Say at once what a write made now would say."""
         told = _told(connection)
-        text = self._text(connection, told, None, "")
-        self._say(connection, told, text, None)
+        owed = self._owed(connection, told, self._text(connection, told, None, ""))
+        if owed is None:
+            return
+        told.busy = True
+        try:
+            owed.say(connection.exec_driver_sql, connection.dialect.paramstyle)
+        finally:
+            told.busy = False
 
-    def _say(
-        self, connection: Connection, told: _Told, text: str, context: Any
-    ) -> None:
-        """Say *text*, along with the statement of *context* if there is one."""
+    def _owed(self, connection: Connection, told: Told, text: str) -> Owed | None:
+        """Return what must be said before a write; None if that was said already."""
         suppressed = said().suppressed
         fairy = connection.connection
         driver = fairy.dbapi_connection
@@ -143,20 +113,11 @@ class Listener:
                 fairy.rollback()  # else drivers do not notice a textual end
             told.text, told.suppressed = "", False
         if text == told.text and suppressed == told.suppressed:
-            return
+            return None
         if autocommits(driver):
             self._warn(text)
-            return
-        if suppressed != told.suppressed:
-            with_cursor(fairy, _SUPPRESS.format("on" if suppressed else ""), None)
-            told.suppressed = suppressed
-        if text != told.text:
-            if context is not None and _is_psycopg(driver):
-                vars(context)[_PENDING] = (told, text)
-            else:
-                form = _FORMS[connection.dialect.paramstyle]
-                with_cursor(fairy, _SAY.format(form), (text,))
-                told.text = text
+            return None
+        return Owed(told, text, suppressed)
 
     def _warn(self, text: str) -> None:
         if text and not self._warned:
@@ -190,31 +151,10 @@ def listener_of(engine: Engine) -> Listener | None:
     return _LISTENERS.get(root_engine(engine))
 
 
-def _is_flat(info: Mapping[str, Any]) -> bool:
-    """Whether equal values are equal in JSON, too, and cannot be changed in place."""
-    values = [*info.values(), *info.get("extra", {}).values()]
-    return "tables" not in info and all(
-        value is info.get("extra") or value is None or type(value) is str
-        for value in values
-    )
-
-
 def anybody_strict() -> bool:
     """Whether some engine may refuse writes that have no reason."""
     engines = (one.provider for one in list(_LISTENERS.values()))
     return any(one.require_extra is not None for one in (*engines, *own_providers()))
-
-
-def with_cursor(connection: Any, statement: str, parameters: Any) -> None:
-    """Execute a statement on a DBAPI cursor of its own."""
-    cursor = connection.cursor()
-    try:
-        if parameters is None:
-            cursor.execute(statement)
-        else:
-            cursor.execute(statement, parameters)
-    finally:
-        cursor.close()
 
 
 def root_engine(engine: Engine) -> Engine:
@@ -224,88 +164,17 @@ def root_engine(engine: Engine) -> Engine:
     return engine
 
 
-def _told(connection: Connection) -> _Told:
+def _told(connection: Connection) -> Told:
     info = connection.info
     told = info.get(_KEY)
     if told is None:
-        told = info[_KEY] = _Told()
-    return cast(_Told, told)
+        told = info[_KEY] = Told()
+    return cast(Told, told)
 
 
 def _new_transaction(connection: Connection, *_: Any) -> None:
     connection.info.pop(_KEY, None)
     leave_all(connection)
-
-
-def _do_execute(
-    cursor: Any, statement: str, parameters: Any, context: ExecutionContext
-) -> bool:
-    """Send what is pending and the statement itself in one network round trip."""
-    told, text = vars(context).pop(_PENDING, (None, None))
-    if told is None:
-        return False
-    driver = cursor.connection
-    if _begin_saying(driver, text):
-        told.text = text
-        return False
-    together = _fits_pipeline(cursor, statement)
-    with driver.pipeline() if together else nullcontext():
-        with_cursor(driver, _SAY.format("%s"), (text,))
-        told.text = text
-        if together:
-            cursor.execute(statement, parameters)
-    return together
-
-
-def _do_execute_no_params(
-    cursor: Any, statement: str, context: ExecutionContext
-) -> bool:
-    return _do_execute(cursor, statement, None, context)
-
-
-def _begin_saying(driver: Any, text: str) -> bool:
-    """Begin a transaction along with what is said in it; return whether it was done.
-
-    The driver is about to send a BEGIN of its own, as a round trip; 25 microseconds are
-    saved. On a network the pipeline waits as the driver does, whatever patches that.
-    """
-    from psycopg.pq import Escaping, ExecStatus, PipelineStatus, TransactionStatus
-
-    settings = (driver.isolation_level, driver.read_only, driver.deferrable)
-    if (
-        any(one is not None for one in settings)
-        or driver.autocommit
-        or driver.pgconn.transaction_status != TransactionStatus.IDLE
-        or driver.pgconn.pipeline_status != PipelineStatus.OFF
-        or not driver.info.host.startswith("/")
-    ):
-        return False
-    literal = Escaping(driver.pgconn).escape_literal(text.encode(driver.info.encoding))
-    say = _SAY.format("%s").encode() % literal
-    done = driver.pgconn.exec_(b"begin; " + say)
-    if done.status != ExecStatus.TUPLES_OK:
-        driver.rollback()
-        return False
-    return True
-
-
-def _fits_pipeline(cursor: Any, statement: str) -> bool:
-    """Whether a pipeline may take the statement, and pays.
-
-    Scripts and DECLARE stay outside. On a Unix socket a round trip is cheaper than what
-    the driver does to save it (measured: 45 against 95 microseconds).
-    """
-    if cursor.connection.info.host.startswith("/") or ";" in statement:
-        return False
-    from psycopg import Pipeline, ServerCursor
-
-    return Pipeline.is_supported() and not isinstance(cursor, ServerCursor)
-
-
-def _is_psycopg(driver: Any) -> bool:
-    """Whether a connection is psycopg's; importing that takes 50 ms, so ask first."""
-    loaded = sys.modules.get("psycopg")
-    return loaded is not None and isinstance(driver, loaded.Connection)
 
 
 def _is_idle(driver: Any) -> bool:
@@ -324,7 +193,7 @@ def autocommits(driver: Any) -> bool:
     """Whether a statement sent now would be a transaction of its own."""
     if not getattr(driver, "autocommit", False):
         return False
-    if _is_psycopg(driver):
+    if is_psycopg(driver):
         from psycopg.pq import TransactionStatus
 
         idle: bool = driver.info.transaction_status == TransactionStatus.IDLE

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 import chrononaut_pg
 from chrononaut_pg import (
     ChangeInfoLostWarning,
-    _emission,
+    _saying,
     append_change_info,
     change_info,
     extra_change_info,
@@ -119,14 +119,14 @@ def statements(listening: Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     import psycopg
 
-    begin = _emission._begin_saying
+    begin = _saying._begin_saying
 
     def note_begin(driver: Any, text: str) -> bool:
         done = begin(driver, text)
         found.extend([f"begin; set_config {text}"] if done else [])
         return done
 
-    monkeypatch.setattr(_emission, "_begin_saying", note_begin)
+    monkeypatch.setattr(_saying, "_begin_saying", note_begin)
 
     class Cursor(psycopg.Cursor[Any]):
         def execute(self, query: Any, *arguments: Any, **more: Any) -> Any:
