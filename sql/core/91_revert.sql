@@ -4,6 +4,53 @@
 -- object are put back together. What reads the registry runs as the core's owner, all else
 -- as the caller. Safe to replay.
 
+create or replace function chrononaut._quoted(value text)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select '"' || replace(replace(value, '\', '\\'), '"', '\"') || '"'
+$$;
+
+comment on function chrononaut._quoted(text) is
+    'A value as it stands within an array or a row.';
+
+
+create or replace function chrononaut._literal(value jsonb, type oid)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Written out rather than converted, since the input of a type may call its owner's
+    -- functions: that is for the caller to do.
+    select case
+        when type in ('json'::regtype, 'jsonb'::regtype) then value::text
+        when value = 'null' then null
+        when jsonb_typeof(value) = 'array' then (
+            select format('{%s}', string_agg(case
+                    when jsonb_typeof(e.value) = 'array' then chrononaut._literal(e.value, type)
+                    else coalesce(
+                        chrononaut._quoted(chrononaut._literal(e.value, t.typelem)), 'NULL') end,
+                ',' order by e.ordinality))
+            from jsonb_array_elements(value) with ordinality e)
+        when jsonb_typeof(value) = 'object' then (
+            select format('(%s)', string_agg(
+                coalesce(chrononaut._quoted(
+                    chrononaut._literal(value -> a.attname::text, a.atttypid)), ''),
+                ',' order by a.attnum))
+            from pg_attribute a
+            where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped)
+        else value #>> '{}' end
+    from pg_type t
+    where t.oid = type
+$$;
+
+comment on function chrononaut._literal(jsonb, oid) is
+    'The text of a value that is given as JSON: of an array or a row, too.';
+
+
 create or replace function chrononaut._key_values(
     target regclass,
     columns jsonb,
@@ -17,10 +64,11 @@ as $$
 declare
     v_values text[];
 begin
-    select array_agg(case jsonb_typeof(key)
-            when 'object' then key ->> (c.value ->> 'live')
-            when 'array' then key ->> (c.ordinality - 1)::integer
-            else case when jsonb_array_length(columns) = 1 then key #>> '{}' end end
+    select array_agg(chrononaut._literal(case jsonb_typeof(key)
+                when 'object' then key -> (c.value ->> 'live')
+                when 'array' then key -> (c.ordinality - 1)::integer
+                else case when jsonb_array_length(columns) = 1 then key end end,
+            (c.value ->> 'type')::regtype)
         order by c.ordinality)
     into v_values
     from jsonb_array_elements(columns) with ordinality c;

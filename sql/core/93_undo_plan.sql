@@ -2,7 +2,8 @@
 --
 -- Per key, the first change of the scope tells what was there before (image b), its next
 -- change or the live row what the scope left behind (image n, else l), the live row what
--- is there now (l). Runs with the caller's rights. Safe to replay.
+-- is there now (l): "is distinct from null", since a key that is a row with a null in it
+-- is not "not null". Runs with the caller's rights. Safe to replay.
 
 create or replace function chrononaut._undo_keys(
     scope jsonb,
@@ -122,8 +123,8 @@ as $$
     -- Unless it is shown, a deleted row's image is only needed if there is a live row again.
     select case when (scope ->> 'gone')::boolean and not shown
         then format(
-            'left join lateral (select x.* from %1$s x where l.%2$I is not null and %3$s '
-                'and x.%4$s = s.image_id) b on true',
+            'left join lateral (select x.* from %1$s x where l.%2$I is distinct from null '
+                'and %3$s and x.%4$s = s.image_id) b on true',
             scope ->> 'history',
             scope -> 'key' -> 0 ->> 'live',
             chrononaut._undo_keys(scope, 'x', 'history', 's', 'k'),
@@ -181,7 +182,7 @@ as $$
         'join folded s on s.last_id = e.came and s.image_id = e.came and s.remains '
         'join %3$s d on d.%1$s = e.gone '
         '%4$s '
-        'where e.operation = ''D'' and e.next_operation = ''I'' and l.%5$I is not null '
+        'where e.operation = ''D'' and e.next_operation = ''I'' and l.%5$I is distinct from null '
             'and not exists (select from %6$s o where %7$s) '
             'and not (%8$s)',
         scope ->> 'change_id',
@@ -247,9 +248,9 @@ as $$
                     'then ''created again since'' '
                 'when position(''1'' in p.clash) > 0 then ''changed since'' '
                 'when p.secret then ''hidden columns changed since'' end as conflict '
-        'from (select s.*, l.%3$I is not null as present, '
-            'case when s.existed and l.%3$I is not null then %4$s end as wanted, '
-            'case when l.%3$I is not null and (n.%5$s is not null or not s.remains) '
+        'from (select s.*, l.%3$I is distinct from null as present, '
+            'case when s.existed and l.%3$I is distinct from null then %4$s end as wanted, '
+            'case when l.%3$I is distinct from null and (n.%5$s is not null or not s.remains) '
                 'then %6$s end as clash, %7$s as secret %8$s '
             'from s %9$s %10$s offset 0) p',
         chrononaut._undo_scoped(scope),
