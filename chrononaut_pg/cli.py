@@ -116,7 +116,8 @@ def templates(options: argparse.Namespace) -> int:
         print("\n".join(names))
         return 0
     if options.name not in names:
-        print(f"chrononaut: no template {options.name}", file=sys.stderr)
+        message = f"no template {options.name}; there are {', '.join(names)}"
+        print(f"chrononaut: {message}", file=sys.stderr)
         return 1
     print(folder / options.name)
     return 0
@@ -178,7 +179,13 @@ def _connect(options: argparse.Namespace) -> psycopg.Connection[Any]:
             f"{kind} is not PostgreSQL",
             hint="Pass a URL such as postgresql://localhost/app.",
         )
-    return psycopg.connect(url)
+    try:
+        return psycopg.connect(url)
+    except psycopg.OperationalError as error:
+        raise ChrononautException(
+            str(error).splitlines()[0],
+            hint="Name the database with --url, or in the variable CHRONONAUT_URL.",
+        ) from error
 
 
 _SCHEME = r"^(postgres(?:ql)?)(?:\+\w+)?:"

@@ -122,16 +122,30 @@ def test_printed_script_needs_no_other_file(
         (["check", "--models", "os:Nope"], "os has no Nope. "),
         (["check", "--models", "os"], "os has no metadata. "),
         (["check", "--models", "os:path"], "os:path is no MetaData and has none. "),
+        (
+            ["status", "--url", "postgresql://localhost:1/app"],
+            "connection failed: connection to server at ",
+        ),
     ],
 )
 def test_wrong_arguments_are_named_in_one_line(
     db_url: str, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    assert cli.main([*arguments, "--url", db_url]) == 1
+    assert cli.main([arguments[0], "--url", db_url, *arguments[1:]]) == 1
 
     error = capsys.readouterr().err
     assert error.startswith(f"chrononaut: {said}")
     assert error.count("\n") == 1
+
+
+def test_unknown_template_is_told_which_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["templates", "nope"]) == 1
+    assert capsys.readouterr().err == (
+        "chrononaut: no template nope; there are chrononaut, chrononaut_async,"
+        " chrononaut_flask\n"
+    )
 
 
 @pytest.mark.parametrize("url", ["mysql+pymysql://localhost/app", "sqlite:///app.db"])
