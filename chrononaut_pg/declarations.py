@@ -5,7 +5,6 @@ emission ask here. Nothing is read from a database.
 """
 
 import functools
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -23,6 +22,8 @@ from chrononaut_pg._declared_columns import (
     named_columns,
     recording_columns,
 )
+from chrononaut_pg._lasting import lasting, renew
+from chrononaut_pg._lasting import latest as latest
 from chrononaut_pg.exceptions import (
     DeclarationError,
     NotVersionedError,
@@ -58,7 +59,7 @@ class Declaration:
         assert isinstance(table, Table)
         return table
 
-    @property
+    @lasting
     def parent(self) -> "Declaration | None":
         """The nearest versioned model that this one inherits from, not concretely."""
         mapper = self.mapper
@@ -68,18 +69,18 @@ class Declaration:
                 return found
         return None
 
-    @property
+    @lasting
     def lineage(self) -> "tuple[Declaration, ...]":
         """This declaration and those above it, the nearest first."""
         parent = self.parent
         return (self,) if parent is None else (self, *parent.lineage)
 
-    @property
+    @lasting
     def tables(self) -> tuple[Table, ...]:
         """The versioned tables of a row of this model, the nearest first."""
         return tuple(dict.fromkeys(one.table for one in self.lineage))
 
-    @property
+    @lasting
     def all_hidden(self) -> frozenset[Column[Any]]:
         """The hidden columns of its tables, whichever model of them says so."""
         return frozenset(c for one in self._related for c in one.hidden)
@@ -90,22 +91,23 @@ class Declaration:
         hidden = self.all_hidden & self.mapper._columntoproperty.keys()
         return [c for table in self.tables for c in table.columns if c in hidden]
 
-    @property
+    @lasting
     def all_untracked(self) -> frozenset[Column[Any]]:
         """The untracked columns of its tables, whichever model of them says so."""
         return frozenset(c for one in self._related for c in one.untracked)
 
-    @property
+    @lasting
+    def notes(self) -> dict[Any, Any]:
+        """What was worked out of it, by what was asked for."""
+        return {}
+
+    @lasting
     def _related(self) -> "list[Declaration]":
         tables = self.tables
         return [one for one in declared() if one.table in tables]
 
 
 _DECLARED: WeakKeyDictionary[type[Any], Declaration] = WeakKeyDictionary()
-
-_SERIAL = itertools.count(1)
-
-_LATEST = [0]
 
 
 def declare(model: type[Any], mapper: Mapper[Any]) -> Declaration:
@@ -125,13 +127,8 @@ def declare(model: type[Any], mapper: Mapper[Any]) -> Declaration:
         frozenset(named_columns(model, mapper, "untracked")) | recording | version,
         recording,
     )
-    _LATEST[0] = next(_SERIAL)
+    renew()
     return _DECLARED[model]
-
-
-def latest() -> int:
-    """Return a number that grows with every declaration, for caches."""
-    return _LATEST[0]
 
 
 def declaration(model: type[Any]) -> Declaration:
@@ -217,6 +214,13 @@ def key_columns(one: Declaration, table: Table) -> tuple[Column[Any], ...]:
 
     A child's come in the order of its parent's, which may differ from its own.
     """
+    found: tuple[Column[Any], ...] | None = one.notes.get(table)
+    if found is None:
+        found = one.notes[table] = _key_columns(one, table)
+    return found
+
+
+def _key_columns(one: Declaration, table: Table) -> tuple[Column[Any], ...]:
     owner = next((found for found in one.lineage if found.table is table), one)
     if named := _spellings.own(owner.model, "key"):
         return tuple(known_column(owner.model, owner.mapper, n, "key") for n in named)
