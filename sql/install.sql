@@ -24,6 +24,7 @@ select current_setting('chrononaut.installed_version')::integer between 1 and 2 
 \ir core/35_key.sql
 \ir core/40_columns.sql
 \ir core/45_history.sql
+\ir core/46_types.sql
 \ir core/50_capture.sql
 \ir core/55_truncate.sql
 \ir core/57_triggers.sql

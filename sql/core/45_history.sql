@@ -144,6 +144,7 @@ as $$
 #variable_conflict use_variable
 declare
     v_column record;
+    v_using text;
 begin
     for v_column in
         select i.history_name, i.type, i.collation_name, a.attnum as present,
@@ -160,10 +161,11 @@ begin
     loop
         if v_column.present is not null then
             perform chrononaut._drop_views(v.id);
-            if chrononaut._widens(v_column.atttypid, v_column.type::regtype) then
-                execute format('alter table %s alter column %I type %s using %I::%s',
-                    v.history_relid::regclass, v_column.history_name, v_column.type,
-                    v_column.history_name, v_column.type);
+            v_using := chrononaut._converted(v, v_column.history_name, v_column.atttypid,
+                v_column.type::regtype);
+            if v_using is not null then
+                execute format('alter table %s alter column %I type %s using %s',
+                    v.history_relid::regclass, v_column.history_name, v_column.type, v_using);
                 continue;
             end if;
             perform chrononaut._set_aside(v, v_column.id);

@@ -94,6 +94,11 @@ begin
             format('%I.%I', v.schema_name, v.table_name))
     into v_shape, v_body
     from chrononaut._data_columns(v) d;
+    perform chrononaut._make_room(v_function, array(
+        select a.atttypid
+        from chrononaut._data_columns(v) d
+        join pg_attribute a on a.attrelid = v.history_relid and a.attname = d.history_name
+        order by d.position));
     execute format('create or replace function %s() returns table (%s) language sql stable as %L',
         v_function, v_shape, v_body);
     execute format('comment on function %s() is %L', v_function,

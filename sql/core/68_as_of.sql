@@ -685,6 +685,7 @@ begin
             chrononaut._history_reference(v), v_key.same,
             chrononaut._meta_name(v.meta, 'change_id'), cardinality(v.key) + 1,
             chrononaut._meta_name(v.meta, 'transaction_id'), cardinality(v.key) + 2));
+    perform chrononaut._drop_overloads('_superseded_' || v.id, v_key.types || ', bigint, bigint');
     execute format('comment on function chrononaut._superseded_%s(%s, bigint, bigint) is %L',
         v.id, v_key.types, format('Whether a transaction changed a key of %I.%I after a change.',
             v.schema_name, v.table_name));
@@ -718,6 +719,7 @@ begin
             chrononaut._history_reference(v), v_key.same,
             chrononaut._meta_name(v.meta, 'change_id'), v_next,
             chrononaut._later(v, 'e')));
+    perform chrononaut._drop_overloads('_later_before_' || v.id, v_key.types || ', bigint, jsonb');
     execute format('comment on function chrononaut._later_before_%s(%s, bigint, jsonb) is %L',
         v.id, v_key.types,
         format('Whether changes of a key of %I.%I that only clocks place are later, '

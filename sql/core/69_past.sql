@@ -125,6 +125,12 @@ begin
     if not chrononaut._make_past_schema(v.schema_name) then
         return;
     end if;
+    if chrononaut._make_room(v_function, array(
+        select a.atttypid from pg_attribute a
+        where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
+        order by a.attnum)) then
+        perform chrononaut._drop_past_views(v);
+    end if;
     execute format('create or replace function %s() returns table (%s) language sql stable as %L',
         v_function,
         (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, -1)), ', '

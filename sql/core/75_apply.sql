@@ -78,6 +78,26 @@ comment on function chrononaut._settle_key(chrononaut.versioning) is
     'Follows the primary key, or keeps the old key while there is none.';
 
 
+create or replace function chrononaut._settle_history(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if not exists (select from pg_class c where c.oid = v.history_relid) then
+        perform chrononaut._create_history(v);
+    else
+        perform chrononaut._align_history(v);
+        perform chrononaut._free_types(v);
+    end if;
+end;
+$$;
+
+comment on function chrononaut._settle_history(chrononaut.versioning) is
+    'Creates the history table, or brings its columns into line.';
+
+
 create or replace function chrononaut._apply(versioning_id integer)
     returns void
     language plpgsql
@@ -99,11 +119,7 @@ begin
     perform chrononaut._assign_states(chrononaut._entry(versioning_id));
     perform chrononaut._check_width(v.relid);
     v := chrononaut._entry(versioning_id);
-    if not exists (select from pg_class c where c.oid = v.history_relid) then
-        perform chrononaut._create_history(v);
-    else
-        perform chrononaut._align_history(v);
-    end if;
+    perform chrononaut._settle_history(v);
     v := chrononaut._entry(versioning_id);
     perform chrononaut._note_periods(v);
     perform chrononaut._index_history(v);
