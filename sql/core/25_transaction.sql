@@ -54,6 +54,26 @@ comment on function chrononaut._register_incarnation(integer, bigint) is
     'Notes a cluster under its number, the newest one if it had one before.';
 
 
+create or replace function chrononaut._has_later_ids(number integer)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select (select max(t.id) from chrononaut.transaction t)
+            >= (number::bigint << 40) + greatest(
+                pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+                pg_current_xact_id_if_assigned()::text::bigint + 1)
+        or exists (
+            select from chrononaut.mark m
+            where m.transaction_id >> 40 >= number
+                and pg_snapshot_xmax(m.snapshot) > pg_snapshot_xmax(pg_current_snapshot()))
+$$;
+
+comment on function chrononaut._has_later_ids(integer) is
+    'Whether there are transactions that cannot have been yet: they came from a twin of the cluster.';
+
+
 create or replace function chrononaut._verify_incarnation()
     returns integer
     language plpgsql
@@ -72,6 +92,12 @@ begin
     -- clusters came with the restore. Who comes back from one begins anew: what happened
     -- there has higher ids than what is written here under the old number.
     v_number := case when v_known = v_last then v_known else coalesce(v_last + 1, 0) end;
+    -- A clone keeps the system identifier, and goes on where the other one was then. SERIALIZABLE
+    -- leaves that to others: to look for the newest row is to conflict with whoever adds one.
+    if v_number = v_known and current_setting('transaction_isolation') <> 'serializable'
+        and chrononaut._has_later_ids(v_number) then
+        v_number := v_number + 1;
+    end if;
     -- Whoever comes first registers the cluster and notes the server start. Nobody waits
     -- for him: a wait would be one that the application does not know, and could deadlock.
     if pg_try_advisory_xact_lock(hashtextextended('chrononaut.incarnation', 0)) then
