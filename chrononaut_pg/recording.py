@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import DateTime, Table, event
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapped, Mapper, mapped_column
+from sqlalchemy.orm import Mapped, MappedColumn, Mapper, declared_attr, mapped_column
 from sqlalchemy.schema import FetchedValue
 
 from chrononaut_pg import ddl
@@ -16,24 +16,32 @@ class RecordChanges(Capturing):
     """Mixin for models that keep who changed a row last, and when, on the row itself.
 
     Adds the columns `change_info` (as in history) and `changed`, which a trigger keeps;
-    `metadata.create_all()` creates it. Source: Chrononaut.
+    `metadata.create_all()` creates it. A dataclass declares both columns itself, with
+    `init=False` and `FetchedValue()` as server default. Source: Chrononaut.
     """
 
     __chrononaut_recording__ = ("change_info", "changed")
 
-    change_info: Mapped[dict[str, Any] | None] = mapped_column(
-        JSONB,
+    # Without annotations of the class itself, which Pydantic would take for its fields.
+    @declared_attr
+    def change_info(cls) -> Mapped[dict[str, Any] | None]:
+        """The change info of the last change, as in history."""
+        return _kept(JSONB, sort_order=1000)
+
+    @declared_attr
+    def changed(cls) -> Mapped[datetime | None]:
+        """When the row was changed last."""
+        return _kept(DateTime(timezone=True), sort_order=1001)
+
+
+def _kept(type_: Any, sort_order: int) -> MappedColumn[Any]:
+    """Return a column that a trigger keeps."""
+    return mapped_column(
+        type_,
         nullable=True,
         server_default=FetchedValue(),
         server_onupdate=FetchedValue(),
-        sort_order=1000,
-    )
-    changed: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True),
-        nullable=True,
-        server_default=FetchedValue(),
-        server_onupdate=FetchedValue(),
-        sort_order=1001,
+        sort_order=sort_order,
     )
 
 

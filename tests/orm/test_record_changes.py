@@ -4,8 +4,16 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Computed, Engine, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from pydantic import BaseModel
+from sqlalchemy import JSON, Computed, DateTime, Engine, FetchedValue, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    MappedAsDataclass,
+    Session,
+    mapped_column,
+)
 
 import chrononaut_pg
 from chrononaut_pg import (
@@ -50,6 +58,25 @@ class Both(Versioned, RecordChanges, Base):
     __tablename__ = "both"
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str | None]
+
+
+class DataclassBase(MappedAsDataclass, DeclarativeBase):
+    metadata = Base.metadata
+
+
+class Remark(RecordChanges, DataclassBase):
+    __tablename__ = "remark"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    body: Mapped[str]
+    change_info: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB, init=False, server_default=FetchedValue(), server_onupdate=FetchedValue()
+    )
+    changed: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True),
+        init=False,
+        server_default=FetchedValue(),
+        server_onupdate=FetchedValue(),
+    )
 
 
 @pytest.fixture
@@ -204,3 +231,18 @@ def test_without_columns_there_is_a_clear_error(session: Session) -> None:
         chrononaut_pg.translate_errors(),
     ):
         session.execute(text("select chrononaut.record_changes('bare')"))
+
+
+def test_dataclasses_that_declare_the_columns_are_recorded(session: Session) -> None:
+    with rationale("a"):
+        remark = saved(session, Remark(id=1, body="a"))
+
+    assert remark.change_info is not None
+    assert remark.change_info["extra"] == {"rationale": "a"}
+
+
+def test_the_mixins_add_no_fields_to_pydantic_models() -> None:
+    class Form(Versioned, RecordChanges, BaseModel):
+        title: str
+
+    assert Form(title="a").model_dump() == {"title": "a"}
