@@ -29,12 +29,14 @@ as $$
     join pg_operator o on o.oid = k.operator
     join pg_namespace n on n.oid = o.oprnamespace
     where f.contype = 'f' and f.conparentid = 0 and (f.conrelid = of_child or f.confrelid = to_parent)
+        -- PostgreSQL 18 has foreign keys that nobody looks after.
+        and coalesce((to_jsonb(f) ->> 'conenforced')::boolean, true)
     group by f.oid, f.conrelid, f.confrelid, f.confdeltype
     order by f.oid
 $$;
 
 comment on function chrononaut._undo_foreign_keys(oid, oid) is
-    'Foreign keys of one table, or to another one, and the operators parent = child.';
+    'Enforced foreign keys of one table, or to another one, and the operators parent = child.';
 
 
 create or replace function chrononaut._undo_equal(
@@ -116,13 +118,23 @@ create or replace function chrononaut._undo_referring(scope jsonb, scopes jsonb)
     stable
     set search_path = pg_catalog, pg_temp
 as $$
+    -- Without an action it is enough that some row has the values in the end.
     select coalesce(string_agg(format(
             ', case when r.operation = ''delete'' and exists (select from %s l join %s c on %s '
-                'where l.ctid = r.place and l.tableoid = r.part and %s) then %L end',
-            scope ->> 'live', f.child, f.condition,
+                'cross join lateral (select %s) referring '
+                'where l.ctid = r.place and l.tableoid = r.part and %s and not (%s)) then %L end',
+            scope ->> 'live', f.child,
+            chrononaut._undo_equal(
+                array(select format('l.%I', n) from unnest(f.parent_columns) n), f.operators,
+                array(select format('c.%I', n) from unnest(f.columns) n)),
+            (select string_agg(format('c.%I as v%s', n.name, n.position), ', ')
+                from unnest(f.columns) with ordinality n(name, position)),
             chrononaut._undo_staying(scopes, f.child, f.columns),
+            case when f.action <> 'a' then 'false'
+                else chrononaut._undo_supplied(scopes, f.parent, f.parent_columns, f.operators,
+                    array(select 'referring.v' || n from generate_subscripts(f.columns, 1) n)) end,
             format('rows of %s refer to it', f.child)), ''), '')
-    from chrononaut._undo_references((scope ->> 'oid')::oid) f
+    from chrononaut._undo_foreign_keys(to_parent => (scope ->> 'oid')::oid) f
     where chrononaut._undo_readable(f.child)
 $$;
 
