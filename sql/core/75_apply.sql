@@ -128,6 +128,7 @@ begin
     perform chrononaut._write_lock(v);
     perform chrononaut._write_view(v);
     perform chrononaut._write_changes_function(v);
+    perform chrononaut._write_append(v);
     perform chrononaut._write_as_of(v);
     perform chrononaut._write_past(v);
     perform chrononaut._grant(v);

@@ -133,7 +133,8 @@ begin
         from pg_proc p
         where p.pronamespace = 'chrononaut'::regnamespace
             and (p.proname in ('_capture_' || versioning_id, '_lock_' || versioning_id,
-                    '_superseded_' || versioning_id, '_later_before_' || versioning_id)
+                    '_superseded_' || versioning_id, '_later_before_' || versioning_id,
+                    '_append_' || versioning_id)
                 or p.proname like format('\_live\_%s\_%%', versioning_id))
     loop
         execute 'drop function ' || v_function;

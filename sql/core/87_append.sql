@@ -14,7 +14,6 @@ as $$
 #variable_conflict use_variable
 declare
     v chrononaut.versioning := chrononaut._require(target);
-    v_row tid;
     v_count bigint;
 begin
     if jsonb_typeof(keys) <> 'array' or jsonb_typeof(extras) not in ('array', 'object') then
@@ -29,9 +28,9 @@ begin
             'Only who may change the table may amend what it recorded.', 'VH006');
     end if;
     perform set_config('chrononaut.amending', 'on', true);
-    execute chrononaut._append_statement(v)
+    execute format('select chrononaut._append_%s($1, $2, $3)', v.id)
+    into v_count
     using keys, extras, chrononaut._transaction_id();
-    get diagnostics v_count = row_count;
     perform set_config('chrononaut.amending', '', true);
     return v_count;
 end;
@@ -76,3 +75,26 @@ $$;
 
 comment on function chrononaut._append_statement(chrononaut.versioning) is
     'The statement of append_change_info for one table.';
+
+
+create or replace function chrononaut._write_append(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    -- A function, so that it is planned once per session.
+    execute format(
+        'create or replace function chrononaut._append_%s(keys jsonb, extras jsonb, by_transaction bigint) '
+            'returns bigint language plpgsql set search_path = pg_catalog, pg_temp as %L',
+        v.id,
+        format('declare v_count bigint; begin %s; get diagnostics v_count = row_count; '
+            'return v_count; end', chrononaut._append_statement(v)));
+    execute format('comment on function chrononaut._append_%s(jsonb, jsonb, bigint) is %L',
+        v.id, format('What append_change_info() does for %I.%I.', v.schema_name, v.table_name));
+end;
+$$;
+
+comment on function chrononaut._write_append(chrononaut.versioning) is
+    'Replaces the function that append_change_info() calls for a table.';

@@ -142,7 +142,7 @@ def test_drop_versioning_takes_everything_that_reads_the_past(item: Db) -> None:
     left = (
         "select p.oid::regprocedure::text from pg_proc p"
         " where p.pronamespace = 'chrononaut'::regnamespace"
-        " and p.proname ~ '^(as_of|_superseded_|_later_before_|_past_\\d)'"
+        " and p.proname ~ '^(as_of|_append_\\d|_superseded_|_later_before_|_past_\\d)'"
         " union all select relname from pg_class"
         " where relnamespace = 'chrononaut_past_app'::regnamespace"
     )
