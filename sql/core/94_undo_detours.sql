@@ -352,7 +352,8 @@ begin
         pg_catalog.string_agg(pg_catalog.format('($1).%I', u.value ->> 'history'), ', '
             order by u.n))
     into v_update
-    from chrononaut._undo_unique(v_scope, step -> 'patterns') u;
+    from chrononaut._undo_unique(v_scope, step -> 'patterns') u
+    having pg_catalog.count(*) operator(pg_catalog.>) 0;
     if v_update is null then
         return;
     end if;

@@ -237,3 +237,25 @@ def test_columns_may_be_called_as_the_undo_calls_rows(db: Db) -> None:
     in_one(db, "delete from b where b = 1")
     [(*_, conflict)] = preview(db, done)
     assert conflict == "the row of public.b that it refers to is gone"
+
+
+def test_a_value_that_is_taken_is_named_whatever_else_there_is_to_set(db: Db) -> None:
+    in_one(db, "create table t (id int primary key, code text unique, v int)")
+    in_one(db, "select chrononaut.create_versioning('t')")
+    in_one(db, "insert into t values (1, 'a', 1), (2, 'b', 1)")
+    done = in_one(db, "update t set v = 2 where id = 1", "delete from t where id = 2")
+    in_one(db, "insert into t values (3, 'b', 1)")
+    call = f"select chrononaut.undo_transaction({done})"
+    diag = refusal(db, "23505", call)
+    assert (diag.table_name, diag.constraint_name) == ("t", "t_code_key")
+    assert "Nothing was written" in (diag.message_hint or "")
+
+
+def test_a_deferrable_value_that_is_taken_is_named(db: Db) -> None:
+    in_one(db, "create table t (id int primary key, n int unique deferrable)")
+    in_one(db, "select chrononaut.create_versioning('t')")
+    in_one(db, "insert into t values (1, 1)")
+    done = in_one(db, "update t set n = 2")
+    in_one(db, "insert into t values (2, 1)")
+    diag = refusal(db, "23505", f"select chrononaut.undo_transaction({done})")
+    assert (diag.table_name, diag.constraint_name) == ("t", "t_n_key")
