@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from chrononaut_pg._past_grouping import Shape, Table
 from chrononaut_pg._past_text import Names
+from chrononaut_pg._times import aware
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +60,7 @@ class Moment:
                 "say which moment: exactly one of at, transaction and mark; before "
                 "goes with transaction"
             )
-        if at is not None and not isinstance(at, datetime):
-            raise TypeError(f"at is a datetime, not a {type(at).__name__}")
-        if at is not None and at.tzinfo is None:
-            at = at.replace(tzinfo=UTC)
+        at = at if at is None else aware(at, "at")
         number = getattr(transaction, "id", transaction)
         if mark is not None and not isinstance(mark, str):
             raise TypeError(f"mark is a str, not a {type(mark).__name__}")

@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper
 
+from chrononaut_pg._times import aware
 from chrononaut_pg._typed import parse, plain, typed
 from chrononaut_pg.declarations import Declaration, declared, is_declared, latest
 
@@ -91,7 +92,7 @@ def select_changes_by(
     None means nobody known. Pages: *limit* changes after the one with number
     *after_id*. Every page reads what anybody changed between the times.
     """
-    times = (None if at is None else _aware(at) for at in (after, before))
+    times = (None if at is None else aware(at) for at in (after, before))
     found = func.chrononaut.changes_by(
         cast(user_id, Text),
         *(cast(at, DateTime(timezone=True)) for at in times),
@@ -191,10 +192,6 @@ def _select(found: Any, transaction_id: Any) -> Select[Any]:
         transaction_id,
         found.c.change_info,
     ).order_by(found.c.change_id)
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _parts(name: str) -> tuple[str | None, str]:

@@ -4,7 +4,7 @@ Every reader is one statement over the versions view, built here; the mixin exec
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -32,6 +32,7 @@ from chrononaut_pg._changes import (
 )
 from chrononaut_pg._comparing import attributes, differing
 from chrononaut_pg._direct import Direct, direct
+from chrononaut_pg._times import aware as aware
 from chrononaut_pg._views import history_table
 from chrononaut_pg.declarations import declaration, key_columns
 from chrononaut_pg.exceptions import ChrononautException
@@ -206,11 +207,6 @@ def key_of(instance: Any) -> tuple[Any, ...]:
 def key_values(instance: Any, columns: Iterable[Any]) -> tuple[Any, ...]:
     """Return the values of key columns, of any table of the object, in their order."""
     return _values(instance, columns)
-
-
-def aware(moment: datetime) -> datetime:
-    """Return a time with its zone; without one it is taken for UTC."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def diff(

@@ -1,6 +1,6 @@
 """Transactions as objects, and questions about what changed, across rows and tables."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, Select, func, select, union_all
@@ -13,6 +13,7 @@ from chrononaut_pg._row_changes import (
     select_changes_of,
 )
 from chrononaut_pg._stretches import between, bounds, once, times
+from chrononaut_pg._times import aware
 from chrononaut_pg._touched import histories
 from chrononaut_pg._transaction import Transaction
 from chrononaut_pg.declarations import Declaration, declaration
@@ -47,7 +48,7 @@ def select_transactions(
     transactions after the one with the id *after_id*. Raises NotVersionedError.
     """
     where = times(
-        *(None if at is None else _aware(at) for at in (after, before)),
+        *(None if at is None else aware(at) for at in (after, before)),
     )
     said = [] if user_id is None else [Transaction.user_id == user_id]
     found = select(Transaction).where(*where, *said)
@@ -126,7 +127,3 @@ def _tracked(one: Declaration, name: str) -> Column[Any]:
             f"{one.model.__name__}.{name} is not known: the column is not tracked"
         )
     return found
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
