@@ -133,9 +133,8 @@ class Mapping:
 
     def _position(self, prop: Any) -> int:
         """Return where a column stands in the view; others come last."""
-        columns = list(self._columns)
-        found = [columns.index(c) for c in prop.columns if c in self._columns]
-        return min(found, default=len(columns))
+        places = {column: n for n, column in enumerate(self._columns)}
+        return min(places.get(column, len(places)) for column in prop.columns)
 
     def _withhold(self, name: str, columns: list[Column[Any]]) -> None:
         hidden = not self._one.all_hidden.isdisjoint(columns)
