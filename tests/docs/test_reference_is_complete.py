@@ -126,14 +126,3 @@ def test_error_codes_are_those_of_the_sources_or_reserved() -> None:
     reserved = {code for code, meaning in codes if meaning.startswith("reserved")}
     assert raised | reserved == {code for code, _ in codes}
     assert raised & reserved == set()
-
-
-def test_links_of_readme_and_docs_lead_to_files() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    broken = [
-        (page.name, link)
-        for page in pages
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
-        if not (page.parent / link).exists()
-    ]
-    assert broken == []
