@@ -181,6 +181,29 @@ comment on function chrononaut._align_history(chrononaut.versioning) is
     'Adds missing history columns, widens types, sets aside what cannot be converted.';
 
 
+create or replace function chrononaut._drop_history_key(v chrononaut.versioning)
+    returns boolean
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_constraint name := (
+        select c.conname from pg_constraint c
+        where c.conrelid = v.history_relid and c.contype = 'p');
+begin
+    if v_constraint is not null then
+        execute format('alter table %s drop constraint %I',
+            v.history_relid::regclass, v_constraint);
+    end if;
+    return v_constraint is not null;
+end;
+$$;
+
+comment on function chrononaut._drop_history_key(chrononaut.versioning) is
+    'Drops the primary key of a history table; whether there was one.';
+
+
 create or replace function chrononaut._set_aside(v chrononaut.versioning, column_id integer)
     returns void
     language plpgsql
@@ -193,6 +216,7 @@ begin
     select m.* into strict v_column
     from chrononaut.versioned_column m where m.id = column_id;
     if v_column.live_name = any (v.key) then
+        perform chrononaut._drop_history_key(v);
         execute format('alter table %s alter column %I drop not null',
             v.history_relid::regclass, v_column.history_name);
     end if;
@@ -251,7 +275,6 @@ declare
     v_change_id name := chrononaut._meta_name(v.meta, 'change_id');
     v_columns name[];
     v_current name[];
-    v_constraint name;
 begin
     select array_agg(m.history_name order by k.position) || v_change_id,
         string_agg(quote_ident(m.history_name), ', ' order by k.position)
@@ -262,11 +285,7 @@ begin
     select u.key into v_current
     from chrononaut._unique_keys(v.history_relid) u where u.is_primary;
     if v_current is distinct from v_columns then
-        select c.conname into v_constraint
-        from pg_constraint c where c.conrelid = v.history_relid and c.contype = 'p';
-        if found then
-            execute format('alter table %s drop constraint %I',
-                v.history_relid::regclass, v_constraint);
+        if chrononaut._drop_history_key(v) then
             perform chrononaut._loosen(v, v_current, v_columns);
         end if;
         perform chrononaut._add_history_key(v, v_key, v_change_id);

@@ -154,9 +154,12 @@ as $$
 #variable_conflict use_variable
 declare
     v_timeout text := current_setting('lock_timeout');
+    v_syncing text := current_setting('chrononaut.syncing', true);
 begin
     perform chrononaut._limit_waits();
+    perform set_config('chrononaut.syncing', 'on', true);  -- auto_sync has nothing to add
     perform chrononaut._apply(versioning_id);
+    perform set_config('chrononaut.syncing', v_syncing, true);
     perform set_config('lock_timeout', v_timeout, true);
 exception when lock_not_available then
     perform chrononaut._give_up((

@@ -39,6 +39,24 @@ comment on function chrononaut.auto_sync(boolean) is
     'Creates or drops the event triggers that sync versioned tables at the end of DDL.';
 
 
+create or replace function chrononaut._heirs(relid oid)
+    returns table (relid oid)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    with recursive heir as (
+        select i.inhrelid from pg_inherits i where i.inhparent = _heirs.relid
+        union
+        select i.inhrelid from pg_inherits i join heir h on i.inhparent = h.inhrelid
+    )
+    select h.inhrelid from heir h
+$$;
+
+comment on function chrononaut._heirs(oid) is
+    'The tables that inherit from a table, to whom its column changes are handed down.';
+
+
 create or replace function chrononaut._affected(relid oid)
     returns setof integer
     language sql
@@ -50,6 +68,7 @@ as $$
     from chrononaut.versioning v
     where v.active and (v.relid = _affected.relid
         or v.relid in (select a.relid from pg_partition_ancestors(_affected.relid) a)
+        or v.relid in (select h.relid from chrononaut._heirs(_affected.relid) h)
         or v.history_relid = _affected.relid and exists (
             select from pg_class c
             where c.oid = v.history_relid
@@ -58,7 +77,8 @@ as $$
 $$;
 
 comment on function chrononaut._affected(oid) is
-    'The versioned table that a relation is, is a partition of, or is the renamed history of.';
+    'The versioned tables that a relation is, is a partition of, is inherited by, or is the '
+    'renamed history of.';
 
 
 create or replace function chrononaut._on_ddl_start()

@@ -150,3 +150,35 @@ def test_grant_on_a_function_has_no_table_looked_at(synced: Db) -> None:
     run(synced, "grant select on note to public")
 
     assert (before, value(synced, looked)) == (False, True)
+
+
+def test_create_versioning_is_silent(synced: Db) -> None:
+    said: list[str | None] = []
+    synced.add_notice_handler(lambda notice: said.append(notice.message_primary))
+    run(synced, "create table item (id int primary key)")
+    run(synced, "select chrononaut.create_versioning('item', lockable => true)")
+    run(synced, "select chrononaut.alter_versioning('item', row_version => true)")
+    run(synced, "select chrononaut.sync_versioning('item')")
+    assert (said, problems(synced)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "alter table base add column extra text",
+        "alter table base drop column size",
+        "alter table base rename size to length",
+        "alter table base alter column size type bigint",
+    ],
+)
+def test_tables_that_inherit_are_followed_too(synced: Db, ddl: str) -> None:
+    run(synced, "create table base (id int primary key, size int, v int)")
+    run(synced, "create table middle (primary key (id)) inherits (base)")
+    run(synced, "create table leaf (primary key (id)) inherits (middle)")
+    for name in ("leaf", "middle", "base"):
+        run(synced, f"select chrononaut.create_versioning('{name}')")
+    run(synced, "insert into leaf values (1, 1, 1)")
+    run(synced, ddl)
+    run(synced, "update base set v = 2")
+    assert problems(synced) == []
+    assert value(synced, "select v from leaf_history where operation = 'U'") == 1

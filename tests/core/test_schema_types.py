@@ -140,6 +140,41 @@ def test_a_key_of_another_type_leaves_nothing_of_the_old_one(
     assert problems(own) == []
 
 
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+@pytest.mark.parametrize(
+    ("old", "new", "using"),
+    [
+        ("int", "bigint", "id"),
+        ("int", "text", "id::text"),
+        ("int", "uuid", "lpad(id::text, 32, '0')::uuid"),
+        ("text", "int", "id::int"),
+        ("text", "uuid", "lpad(id, 32, '0')::uuid"),
+        ("bigint", "int", "id"),
+    ],
+)
+def test_the_key_may_get_any_type(
+    db: Db, granularity: str, old: str, new: str, using: str
+) -> None:
+    make(
+        db,
+        f"id {old}, part int, v int, primary key (part, id)",
+        f", granularity => '{granularity}'",
+    )
+    run(db, "insert into item values ('1', 1, 1)")
+    run(db, "update item set v = 2")
+    db.commit()
+    run(db, f"alter table item alter id type {new} using {using}")
+    run(db, SYNC)
+    run(db, "update item set v = 3")
+    [(id_, _, _)] = rows(db, "select * from item")
+    now = "select * from chrononaut.as_of(null::item, at => clock_timestamp())"
+    assert rows(db, now) == [(id_, 1, 3)]
+    run(db, f"select chrononaut.revert_row('item', '[1, \"{id_}\"]', version => 0)")
+    run(db, "delete from item")
+    count = "select count(*) from item_history where id is not null"
+    assert (value(db, count) >= 3, problems(db)) == (True, [])
+
+
 def test_no_cast_of_the_type_s_owner_is_called(own: Db) -> None:
     with_moods(own, "glad", "ok")
     for name, type_ in ("evil_old", "mood"), ("evil_text", "text"):
