@@ -54,18 +54,25 @@ def test_savepoint_that_is_rolled_back_after_a_mark_leaves_nothing(db: Db) -> No
     refusal(db, "P0002", "select * from chrononaut.as_of(null::note, mark => 'gone')")
 
 
-def test_mark_shows_no_transaction_that_was_running(db: Db, connect: Connect) -> None:
+@pytest.mark.parametrize("ended", ["", "commit", "rollback"])
+def test_mark_shows_no_transaction_that_was_running(
+    db: Db, connect: Connect, ended: str
+) -> None:
     version_note(db)
     run(db, "insert into note values (1, 'a'), (2, 'a')")
     db.commit()
-    other = connect()
+    other, later = connect(), connect()
     run(other, "update note set body = 'b' where id = 1")
+    if ended:  # a younger transaction has ended: its id is not the first that is later
+        run(later, "update note set body = 'c' where id = 2")
+        run(later, ended)
     mark(db, "while running")
     db.commit()
     other.commit()
     mark(db, "afterwards")
-    assert bodies(db, "while running") == [(1, "a"), (2, "a")]
-    assert bodies(db, "afterwards") == [(1, "b"), (2, "a")]
+    second = "c" if ended == "commit" else "a"
+    assert bodies(db, "while running") == [(1, "a"), (2, second)]
+    assert bodies(db, "afterwards") == [(1, "b"), (2, second)]
 
 
 def test_mark_under_repeatable_read_is_the_snapshot_of_the_transaction(
