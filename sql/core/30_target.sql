@@ -47,6 +47,22 @@ comment on function chrononaut._refuse(regclass, text, text, text, name) is
     'Raises an error of class VH that names schema, table and column.';
 
 
+create or replace function chrononaut._unlogged(target regclass)
+    returns table (part regclass)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select c.oid::regclass
+    from (select target union select p.relid from pg_partition_tree(target) p) t(relid)
+    join pg_class c on c.oid = t.relid
+    where c.relpersistence = 'u'
+$$;
+
+comment on function chrononaut._unlogged(regclass) is
+    'The table or those of its partitions that a crash would empty.';
+
+
 create or replace function chrononaut._check_kind(target regclass)
     returns void
     language plpgsql
@@ -74,11 +90,13 @@ begin
         perform chrononaut._refuse(target,
             format('cannot version %s: it is a temporary table', target),
             'Its rows end with the session; use an ordinary table.');
-    elsif v_class.relpersistence = 'u' then
-        perform chrononaut._refuse(target,
-            format('cannot version %s: it is unlogged', target),
-            format('A crash would empty it without a change. Run: alter table %s set logged', target));
     end if;
+    perform chrononaut._refuse(target,
+        format('cannot version %s: %s unlogged', target,
+            case when u.part = target then 'it is' else format('its partition %s is', u.part) end),
+        format('A crash would empty it without a change. Run: alter table %s set logged', u.part))
+    from chrononaut._unlogged(target) u
+    limit 1;
     if target < 16384 or v_class.relnamespace = 'chrononaut'::regnamespace then
         perform chrononaut._refuse(target,
             format('cannot version %s: it belongs to the system', target),

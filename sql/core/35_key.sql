@@ -2,6 +2,23 @@
 --
 -- Reads the catalogs only. Safe to replay.
 
+create or replace function chrononaut._never_null(a pg_attribute)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- PostgreSQL 18 has NOT NULL that old rows need not obey yet.
+    select a.attnotnull and not exists (
+        select from pg_constraint c
+        where c.conrelid = a.attrelid and c.contype = 'n' and c.conkey[1] = a.attnum
+            and not c.convalidated)
+$$;
+
+comment on function chrononaut._never_null(pg_attribute) is
+    'Whether no row has a null in a column.';
+
+
 create or replace function chrononaut._unique_keys(target regclass)
     returns table (key name[], attnums smallint[], index_oid oid, is_primary boolean, problem text)
     language sql
@@ -17,7 +34,7 @@ as $$
             when not i.indimmediate then 'is deferrable'
             when not i.indisvalid then 'is not valid'
             when i.indpred is not null then 'is partial'
-            when bool_or(not a.attnotnull) then 'has columns that may be null'
+            when bool_or(not chrononaut._never_null(a)) then 'has columns that may be null'
         end
     from pg_index i
     cross join unnest(i.indkey::smallint[]) with ordinality k(attnum, position)

@@ -177,9 +177,10 @@ as $$
             o.trigger_name, v.relid::regclass, '10_' || o.trigger_name)
     from chrononaut._order_problems(v) o
     union all
-    select 'the table is unlogged: a crash empties it without a change',
-        format('alter table %s set logged;', v.relid::regclass)
-    from pg_class c where c.oid = v.relid and c.relpersistence = 'u'
+    select case when u.part = v.relid then 'the table' else format('its partition %s', u.part) end
+            || ' is unlogged: a crash empties it without a change',
+        format('alter table %s set logged;', u.part)
+    from chrononaut._unlogged(v.relid) u
     union all
     select format('inheritance child %s is not versioned', i.inhrelid::regclass),
         format('select chrononaut.create_versioning(%L);', i.inhrelid::regclass)

@@ -154,6 +154,9 @@ REFUSED = {
     "deferrable key": "create table x (id int primary key deferrable)",
     "inherited": "create table x (id int primary key); create table y () inherits (x)",
     "sequence": "create sequence x",
+    "unlogged partition": "create table x (id int primary key) partition by range (id);"
+    " create table a partition of x default partition by range (id);"
+    " create unlogged table b partition of a default",
 }
 
 
@@ -163,6 +166,33 @@ def test_what_cannot_be_versioned_is_refused(db: Db, ddl: str) -> None:
     with pytest.raises(Exception, match="cannot version") as caught:
         db.execute("select chrononaut.create_versioning('x')")
     assert getattr(caught.value, "sqlstate", None) == "VH003"
+
+
+def test_an_unlogged_partition_is_reported(db: Db) -> None:
+    db.execute("create table x (id int primary key) partition by range (id)")
+    db.execute("select chrononaut.create_versioning('x')")
+    db.execute("create unlogged table y partition of x default")
+    db.execute("select chrononaut.sync_versioning('x')")
+    assert db.execute(
+        "select problem, fix from chrononaut.check_versioning()"
+    ).fetchall() == [
+        (
+            "its partition public.y is unlogged: a crash empties it without a change",
+            "alter table public.y set logged;",
+        )
+    ]
+
+
+def test_a_key_that_old_rows_need_not_have_is_refused(db: Db, pg_major: int) -> None:
+    if pg_major < 18:
+        pytest.skip("NOT NULL that is not valid came with PostgreSQL 18")
+    db.execute("create table x (id int unique)")
+    db.execute("alter table x add constraint c not null id not valid")
+    call = "select chrononaut.create_versioning('x', key => '{id}')"
+    with pytest.raises(Exception, match="may be null"), db.transaction():
+        db.execute(call)
+    db.execute("alter table x validate constraint c")
+    db.execute(call)
 
 
 UNFIT = {
