@@ -1,9 +1,9 @@
 """Which object a row is, in whatever session: by model and key."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, bindparam, select, tuple_
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Session
 
@@ -17,39 +17,41 @@ from chrononaut_pg.declarations import (
 Identity = tuple[type[Any], tuple[Any, ...]]
 """The topmost versioned model of an object, or its own, and the values of its key."""
 
+Key = tuple[Any, ...]
+
 
 def identity(model: type[Any], image: Any) -> Identity:
     """Return the identity of an object or a version of *model*."""
-    if is_declared(model):
-        top = topmost(declaration(model)).model
-    else:
-        top = sa_inspect(model).base_mapper.class_
-    return top, tuple(getattr(image, name) for name in _key_names(model))
+    names = key_names(model)
+    return _top(model), tuple([getattr(image, name) for name in names])
 
 
-def find(session: Session, key: Identity, options: Iterable[Any] = ()) -> Any:
+def find(session: Session, key: Identity) -> Any:
     """Return the object of an identity as the database has it, None if it is gone."""
-    return next(iter(find_all(session, [key], options).values()), None)
+    return next(iter(find_all(session, [key]).values()), None)
 
 
-def find_all(
-    session: Session, keys: Iterable[Identity], options: Iterable[Any] = ()
-) -> dict[Identity, Any]:
+def find_all(session: Session, keys: Iterable[Identity]) -> dict[Identity, Any]:
     """Return the objects of those identities that the database has."""
-    by_model: dict[type[Any], list[tuple[Any, ...]]] = {}
+    by_model: dict[type[Any], list[Key]] = {}
     for model, values in keys:
         by_model.setdefault(model, []).append(values)
     found: dict[Identity, Any] = {}
     for model, wanted in by_model.items():
-        statement = (
-            select(model)
-            .where(_is_among([getattr(model, n) for n in _key_names(model)], wanted))
-            .options(*options)
-            .execution_options(populate_existing=True)
-        )
-        for one in session.scalars(statement).unique():
+        for one in session.scalars(*_found(model, wanted)).unique():
             found[identity(type(one), one)] = one
     return found
+
+
+def is_among(model: type[Any], keys: Sequence[Key]) -> ColumnElement[bool]:
+    """Return the condition that a row of a model has one of the keys."""
+    columns = [getattr(model, name) for name in key_names(model)]
+    if len(keys) == 1:
+        return and_(*(c == v for c, v in zip(columns, keys[0], strict=True)))
+    if len(columns) == 1:
+        found: ColumnElement[bool] = columns[0].in_([value for [value] in keys])
+        return found
+    return tuple_(*columns).in_(keys)
 
 
 def topmost(one: Declaration) -> Declaration:
@@ -57,20 +59,41 @@ def topmost(one: Declaration) -> Declaration:
     return one.lineage[-1] if one.mapper.polymorphic_on is not None else one
 
 
-def _key_names(model: type[Any]) -> list[str]:
-    mapper = sa_inspect(model)
-    columns: Iterable[Any] = mapper.primary_key
+def key_names(model: type[Any]) -> tuple[str, ...]:
+    """Return the attributes of a model that identify its objects."""
+    if not is_declared(model):
+        mapper = sa_inspect(model)
+        return _names(mapper, mapper.primary_key)
+    one = declaration(model)
+    found: tuple[str, ...] | None = one.notes.get("key names")
+    if found is None:
+        found = _names(one.mapper, key_columns(one, one.table))
+        one.notes["key names"] = found
+    return found
+
+
+def _names(mapper: Any, columns: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(mapper.get_property_by_column(column).key for column in columns)
+
+
+def _top(model: type[Any]) -> type[Any]:
     if is_declared(model):
-        one = declaration(model)
-        columns = key_columns(one, one.table)
-    return [mapper.get_property_by_column(column).key for column in columns]
+        return topmost(declaration(model)).model
+    top: type[Any] = sa_inspect(model).base_mapper.class_
+    return top
 
 
-def _is_among(names: list[Any], wanted: list[tuple[Any, ...]]) -> ColumnElement[bool]:
-    if len(wanted) == 1:
-        [values] = wanted
-        return and_(*(n == v for n, v in zip(names, values, strict=True)))
-    if len(names) == 1:
-        found: ColumnElement[bool] = names[0].in_([value for [value] in wanted])
-        return found
-    return tuple_(*names).in_(wanted)
+def _found(model: type[Any], keys: list[Key]) -> tuple[Select[Any], dict[str, Any]]:
+    """Return a statement for the objects with these keys, and its parameters."""
+    if len(keys) > 1 or not is_declared(model) or None in keys[0]:
+        return _anew(select(model).where(is_among(model, keys))), {}
+    notes = declaration(model).notes
+    values = {f"chrononaut_{n}": value for n, value in enumerate(keys[0])}
+    if "by key" not in notes:  # made once, so that SQLAlchemy knows it again at once
+        places: Key = tuple(bindparam(name) for name in values)
+        notes["by key"] = _anew(select(model).where(is_among(model, [places])))
+    return notes["by key"], values
+
+
+def _anew(statement: Select[Any]) -> Select[Any]:
+    return statement.execution_options(populate_existing=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from sqlalchemy import ColumnElement, Select, false, or_, select
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy import select
 from sqlalchemy.orm import RelationshipProperty, with_parent
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import KeyFuncDict, collection_adapter
@@ -16,6 +16,10 @@ Tree = dict[str, "Tree"]
 """Names of relations, each with those of what it leads to."""
 
 _BY_QUERY = ("dynamic", "write_only")
+
+_ANEW = {"populate_existing": True}
+
+_AS_LOADED: dict[str, Any] = {}
 
 
 def paths(relations: Iterable[Any]) -> Tree:
@@ -49,21 +53,20 @@ def members(
     relation: RelationshipProperty[Any],
     options: Iterable[Any] = (),
     known: bool = False,
+    anew: bool = False,
 ) -> list[Any]:
     """Return the objects of a relation, as a list.
 
     *known*: what is loaded is right. Otherwise it is read, whatever the relation's
-    loading says.
+    loading says; *anew*, with all that is loaded of its objects.
     """
     state, name = sa_inspect(owner), relation.key
     if relation.lazy in _BY_QUERY:
-        return [] if state.pending else queried(owner, relation, options)
+        return [] if state.pending else queried(owner, relation, options, anew)
     if state.pending or state.transient:
         return _listed(getattr(owner, name), relation)
     if not (known and name in vars(owner)):
-        found = queried(owner, relation, options)
-        value: Any = found if relation.uselist else (found or [None])[0]
-        set_committed_value(owner, name, value)
+        _commit(owner, relation, queried(owner, relation, options, anew))
     return _listed(getattr(owner, name), relation)
 
 
@@ -92,6 +95,12 @@ def take(owner: Any, relation: RelationshipProperty[Any], one: Any) -> None:
             collection_adapter(found).remove_with_event(one)
 
 
+def hold(owner: Any, relation: RelationshipProperty[Any], found: list[Any]) -> None:
+    """Let a relation be loaded, with what was read of it before, if it no longer is."""
+    if relation.lazy not in _BY_QUERY and relation.key not in vars(owner):
+        _commit(owner, relation, found)
+
+
 def mixed(owner: Any, relation: RelationshipProperty[Any]) -> bool:
     """Whether a collection is kept by values of its members, which may change."""
     return not is_one(relation) and isinstance(
@@ -118,21 +127,75 @@ def _leads_nowhere(owner: Any, relation: RelationshipProperty[Any]) -> bool:
 
 
 def queried(
-    owner: Any, relation: RelationshipProperty[Any], options: Iterable[Any] = ()
+    owner: Any,
+    relation: RelationshipProperty[Any],
+    options: Iterable[Any] = (),
+    anew: bool = False,
 ) -> list[Any]:
-    """Return the objects of a relation as the database has them."""
-    session = sa_inspect(owner).session
-    assert session is not None
+    """Return the objects of a relation as the database has them.
+
+    *anew*: what is loaded of them is loaded again.
+    """
     if _leads_nowhere(owner, relation):
         return []
-    statement = (
-        select(relation.entity)
-        .where(with_parent(owner, getattr(type(owner), relation.key)))
-        .options(*options)
+    statement = select(relation.entity).where(_belongs_to(owner, relation))
+    return [one for [one] in _rows(owner, relation, statement, options, anew)]
+
+
+def can_take_along(relation: RelationshipProperty[Any], model: type[Any]) -> bool:
+    """Whether other objects of a model can be read along with those of a relation."""
+    return (
+        relation.lazy not in _BY_QUERY
+        and relation.secondary is None
+        and relation.entity is relation.mapper
+        and relation.mapper.class_ is model
     )
+
+
+def queried_with(
+    owner: Any,
+    relation: RelationshipProperty[Any],
+    others: ColumnElement[bool],
+    options: Iterable[Any] = (),
+) -> tuple[list[Any], list[Any]]:
+    """Load a relation anew; return its objects, and others that a condition names.
+
+    All are read by one statement.
+    """
+    nowhere = _leads_nowhere(owner, relation)
+    belongs = false() if nowhere else _belongs_to(owner, relation)
+    statement = select(relation.entity, belongs).where(or_(belongs, others))
+    found = _rows(owner, relation, statement, options, True)
+    mine = [one for one, belongs in found if belongs]
+    _commit(owner, relation, mine)
+    return mine, [one for one, belongs in found if not belongs]
+
+
+def _belongs_to(owner: Any, relation: RelationshipProperty[Any]) -> ColumnElement[bool]:
+    return with_parent(owner, getattr(type(owner), relation.key))
+
+
+def _rows(
+    owner: Any,
+    relation: RelationshipProperty[Any],
+    statement: Select[Any],
+    options: Iterable[Any],
+    anew: bool,
+) -> list[Any]:
+    session = sa_inspect(owner).session
+    assert session is not None
+    if options:
+        statement = statement.options(*options)
     if relation.order_by:
         statement = statement.order_by(*relation.order_by)
-    return list(session.scalars(statement).unique())
+    how = _ANEW if anew else _AS_LOADED
+    return list(session.execute(statement, execution_options=how).unique())
+
+
+def _commit(owner: Any, relation: RelationshipProperty[Any], found: list[Any]) -> None:
+    """Let what was read be what is loaded of a relation."""
+    value: Any = found if relation.uselist else (found or [None])[0]
+    set_committed_value(owner, relation.key, value)
 
 
 def _listed(value: Any, relation: RelationshipProperty[Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column, UniqueConstraint
@@ -75,11 +76,29 @@ def model_of(image: Any) -> type[Any]:
     return type(image) if one is None else one.model
 
 
-def known(one: Declaration, image: Any) -> Iterator[Any]:
-    """Yield the attributes of a model whose values an image has and can be set."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An attribute of a model that holds a column, of which an image has the value."""
+
+    name: str
+    column: Column[Any]
+    is_fixed: bool
+    """Whether it cannot be set where the row exists, or is of its key."""
+
+
+def parts(one: Declaration, image: type[Any]) -> tuple[Part, ...]:
+    """Return what of a model can be set by the values that a class of images has."""
+    found: tuple[Part, ...] | None = one.notes.get(("parts", image))
+    if found is None:
+        found = one.notes["parts", image] = tuple(_parts(one, image))
+    return found
+
+
+def _parts(one: Declaration, image: type[Any]) -> Iterator[Part]:
     withheld = one.all_hidden | one.all_untracked
-    shown = sa_inspect(type(image)).column_attrs
+    shown = sa_inspect(image).column_attrs
     version_id = one.mapper.version_id_col
+    key = set(key_columns(one, one.table))
     for prop in one.mapper.column_attrs:
         columns = [c for c in prop.columns if isinstance(c, Column)]
         if (
@@ -88,15 +107,11 @@ def known(one: Declaration, image: Any) -> Iterator[Any]:
             and any(c.table in one.tables and c not in withheld for c in columns)
             and not any(c.computed is not None or c is version_id for c in columns)
         ):
-            yield prop
-
-
-def is_fixed(one: Declaration, prop: Any) -> bool:
-    """Whether a column of an existing row cannot be set, or is of its key."""
-    key = set(key_columns(one, one.table))
-    return any(
-        c in key or (c.identity is not None and c.identity.always) for c in prop.columns
-    )
+            fixed = any(
+                c in key or (c.identity is not None and c.identity.always)
+                for c in columns
+            )
+            yield Part(prop.key, columns[0], fixed)
 
 
 def check_class(live: Any, model: type[Any]) -> None:
@@ -134,6 +149,23 @@ def is_unique(live: Any) -> bool:
         for table in sa_inspect(type(live)).tables
         for constraint in table.constraints
     )
+
+
+def led_by_changed_keys(live: Any) -> list[str]:
+    """Return the many-to-one relations whose foreign keys were changed, not they."""
+    state = sa_inspect(live)
+    return [
+        one.key
+        for one in state.mapper.relationships
+        if one.direction.name == "MANYTOONE"
+        and one.key in vars(live)
+        and not state.attrs[one.key].history.has_changes()
+        and any(
+            state.attrs[name_of(state.mapper, local)].history.has_changes()
+            for local in one.local_columns
+            if state.mapper.columns.contains_column(local)
+        )
+    ]
 
 
 def name_of(mapper: Mapper[Any], column: Any) -> str:

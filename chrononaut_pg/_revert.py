@@ -15,22 +15,33 @@ from sqlalchemy.orm import Mapper, RelationshipProperty, Session, object_session
 
 from chrononaut_pg import _association as association
 from chrononaut_pg._comparing import same
-from chrononaut_pg._identity import Identity, find, find_all, identity
-from chrononaut_pg._members import Tree, is_one, members, mixed, put, take
+from chrononaut_pg._identity import Identity, find, find_all, identity, is_among
+from chrononaut_pg._members import (
+    Tree,
+    can_take_along,
+    hold,
+    is_one,
+    members,
+    mixed,
+    put,
+    queried_with,
+    take,
+)
 from chrononaut_pg._overriding import allow_keys
 from chrononaut_pg._recorded import Recorded, Span
 from chrononaut_pg._restorable import (
+    Part,
     check_class,
     check_kind,
     eager,
-    is_fixed,
     is_only_of_others,
     is_unique,
     is_versioned,
-    known,
+    led_by_changed_keys,
     model_of,
     name_of,
     own,
+    parts,
     relation_of,
 )
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
@@ -85,8 +96,7 @@ class Plan:
             relation = relation_of(type(past), name)
             members(past, relation, eager(relation.entity.class_, below))
         key = identity(model, image)
-        live = find(self._session, key, eager(model, tree))
-        self._fresh.add(id(live))
+        live = find(self._session, key)
         node = self._nodes[key] = Node(image, live, self._span)
         check_class(live, model)
         for name, below in tree.items():
@@ -98,11 +108,11 @@ class Plan:
         """Read one relation of a node, then and now, and what is below it."""
         relation = relation_of(type(past), name)
         was = members(past, relation, eager(relation.entity.class_, tree), known=True)
-        live = node.live
-        now = [] if live is None else self._present(live, name)
+        keys = [identity(type(one), one) for one in was]
+        now, others = self._present(node.live, name, self._new(keys), tree)
         found = Relation(relation, [], now, rows=association.rows_of(past, relation))
         node.relations.append(found)
-        nodes = self._made(was, now)
+        nodes = self._made(dict(zip(keys, was, strict=True)), [*now, *others])
         found.wanted.extend(nodes)
         for one in nodes:
             for below, deeper in tree.items():
@@ -115,25 +125,44 @@ class Plan:
             others = [one for one in now if id(one) not in kept]
             found.moved = list(self._then(others, past))
 
-    def _present(self, live: Any, name: str) -> list[Any]:
-        relation = sa_inspect(type(live)).relationships[name]
-        found = members(live, relation, known=id(live) in self._fresh)
-        if id(live) in self._fresh:
-            self._fresh.update(id(one) for one in found)
-        return found
+    def _present(
+        self, live: Any, name: str, others: list[Identity], tree: Tree
+    ) -> tuple[list[Any], list[Any]]:
+        """Return whom a live object has in a relation; maybe *others* along with them.
 
-    def _made(self, was: list[Any], now: list[Any]) -> list[Node]:
+        What is read here brings the relations in *tree* along.
+        """
+        if live is None:
+            return [], []
+        relation = sa_inspect(type(live)).relationships[name]
+        if id(live) in self._fresh:
+            return self._note(members(live, relation, known=True)), []
+        options = eager(relation.entity.class_, tree)
+        if others and all(can_take_along(relation, model) for model, _ in others):
+            wanted = is_among(others[0][0], [key for _, key in others])
+            now, found = queried_with(live, relation, wanted, options)
+            return self._note(now), self._note(found)
+        return self._note(members(live, relation, options, anew=True)), []
+
+    def _note(self, fresh: list[Any]) -> list[Any]:
+        """Note that the relations of these objects were loaded along with them."""
+        self._fresh.update(id(one) for one in fresh)
+        return fresh
+
+    def _new(self, keys: list[Identity]) -> list[Identity]:
+        return [key for key in keys if key not in self._nodes]
+
+    def _made(self, was: Mapping[Identity, Any], now: list[Any]) -> list[Node]:
         """Return a node for each object of the past, with what it is now."""
-        keys = [identity(type(one), one) for one in was]
         known = {identity(type(one), one): one for one in now}
-        new = [key for key in keys if key not in self._nodes and key not in known]
-        known.update(find_all(self._session, new))
-        for key, one in zip(keys, was, strict=True):
+        missing = [key for key in self._new([*was]) if key not in known]
+        known.update(find_all(self._session, missing))
+        for key, one in was.items():
             if key not in self._nodes:
                 check_class(known.get(key), type(one))
                 span = self._span.of_related()
                 self._nodes[key] = Node(one, known.get(key), span)
-        return [self._nodes[key] for key in keys]
+        return [self._nodes[key] for key in was]
 
     def _then(self, others: list[Any], past: Any) -> Iterator[tuple[Any, Node | None]]:
         """Yield objects with what they were then, None if they did not exist."""
@@ -151,6 +180,8 @@ class Plan:
         models = [m for m in (model_of(n.past) for n in nodes) if is_declared(m)]
         recorded = self._recorded = Recorded(self._session, map(declaration, models))
         keyed = [(n, r) for n in nodes for r in n.relations if n.live is not None]
+        for node, relation in keyed:
+            hold(node.live, relation.of, relation.present)
         self._remove(nodes)  # may flush, so that nobody may be without a parent yet
         for node, relation in keyed:
             if mixed(node.live, relation.of):
@@ -236,8 +267,8 @@ class Plan:
             mapper._set_polymorphic_identity(sa_inspect(live))
         node.resurrected = True
         check_kind(one, node.past)
-        for prop in known(one, node.past):
-            self._set(node, one, prop)
+        for part in parts(one, type(node.past)):
+            self._set(node, one, part)
         allow_keys(self._session, mapper)
         self._say(live)
         self._session.add(live)
@@ -248,25 +279,25 @@ class Plan:
         if node.resurrected or not is_declared(model):
             return
         one = declaration(model)
-        wanted = [prop for prop in known(one, node.past) if not is_fixed(one, prop)]
-        unloaded = sa_inspect(node.live).unloaded & {prop.key for prop in wanted}
+        found = parts(one, type(node.past))
+        wanted = {part.name: part for part in found if not part.is_fixed}
+        unloaded = wanted.keys() - vars(node.live).keys()
         if unloaded:  # deferred ones at once, and those that refuse to be loaded
             self._session.refresh(node.live, unloaded)
-        for prop in wanted:
-            self._set(node, one, prop)
+        for part in wanted.values():
+            self._set(node, one, part)
 
-    def _set(self, node: Node, one: Declaration, prop: Any) -> None:
-        value = getattr(node.past, prop.key)
-        column = prop.columns[0]
+    def _set(self, node: Node, one: Declaration, part: Part) -> None:
+        value, column = getattr(node.past, part.name), part.column
         if not self._recorded.knows(column, node.span, value):
             self.skipped.setdefault(str(column.table.name), {})[column.name] = (
                 "was not recorded at the time"
             )
             return
         if node.resurrected or not same(
-            getattr(node.live, prop.key), value, column.type
+            getattr(node.live, part.name), value, column.type
         ):
-            setattr(node.live, prop.key, own(value))
+            setattr(node.live, part.name, own(value))
             for together in one.mapper.composites:
                 vars(node.live).pop(together.key, None)
 
@@ -296,25 +327,12 @@ class Plan:
         """Say what changed objects were reverted to; forget relations out of date."""
         if not is_declared(model_of(node.past)):
             return
-        live, state = node.live, sa_inspect(node.live)
         if node.resurrected:
             return
-        if self._session.is_modified(live):
-            self._say(live)
-        stale = [
-            one.key
-            for one in state.mapper.relationships
-            if one.direction.name == "MANYTOONE"
-            and one.key in vars(live)
-            and not state.attrs[one.key].history.has_changes()
-            and any(
-                state.attrs[name_of(state.mapper, local)].history.has_changes()
-                for local in one.local_columns
-                if state.mapper.columns.contains_column(local)
-            )
-        ]
-        if stale:
-            self._session.expire(live, stale)
+        if self._session.is_modified(node.live):
+            self._say(node.live)
+        if stale := led_by_changed_keys(node.live):
+            self._session.expire(node.live, stale)
 
     def _say(self, live: Any) -> None:
         root = next(iter(self._nodes.values()))
