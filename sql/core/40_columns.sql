@@ -53,6 +53,12 @@ begin
         from pg_attribute a
         where a.attrelid = target and a.attnum > 0
             and not a.attisdropped and a.attgenerated <> 'v';
+        if v_expression ~ '\mtableoid\M' then
+            -- Transition tables have no system columns.
+            v_stored := v_stored || ', ' || case when prefix in ('o', 'n')
+                then format('%s::oid as tableoid', target::oid)
+                else prefix || '.tableoid' end;
+        end if;
         return format('(select %s from (select %s) s)', v_expression, v_stored);
     end if;
     return format('%s.%I', prefix, v_column.attname) || case

@@ -118,6 +118,23 @@ def test_virtual_generated_columns_are_computed_for_the_record(
     ).fetchall() == [(1, 2), (5, 10)]
 
 
+@pytest.mark.min_pg(18)
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+def test_virtual_columns_may_tell_the_table(db: Db, granularity: str) -> None:
+    db.execute(
+        "create table item (id int primary key, v int, place oid"
+        " generated always as (tableoid) virtual)"
+    )
+    db.execute(
+        "select chrononaut.create_versioning('item', granularity => %s)", [granularity]
+    )
+    db.execute("insert into item (id, v) values (1, 1)")
+    db.execute("update item set v = 5")
+    assert db.execute(
+        "select v, place::regclass::text from item_versions order by version"
+    ).fetchall() == [(1, "item"), (5, "item")]
+
+
 @pytest.mark.parametrize("granularity", ["row", "statement"])
 def test_a_thousand_columns_are_recorded(db: Db, granularity: str) -> None:
     columns = ", ".join(f"c{n} text" for n in range(1000))
