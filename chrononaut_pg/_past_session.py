@@ -47,6 +47,7 @@ class PastSession(Session):
         self.dispatch._update(live.dispatch, only_propagate=False)
         for name, value in vars(live).items():
             self.__dict__.setdefault(name, value)  # what the application has put there
+        self.bind = live.bind  # for those who ask for its dialect
         self.live = live
         self.moment = moment
         self._used: set[Connection] = set()

@@ -90,10 +90,13 @@ class TimeTravel:
         past = object.__new__(type(given))
         AsyncSession.__init__(
             past,
+            getattr(given, "bind", None),
             sync_session_class=PastSession,
             live=_live(given.sync_session),
             moment=self._moment,
         )
+        for name, value in vars(given).items():
+            vars(past).setdefault(name, value)  # what the application has put there
         await past.run_sync(_open)
         self._hand_out(past)
         return past

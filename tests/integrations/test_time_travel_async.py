@@ -122,6 +122,23 @@ def test_eager_and_streamed_objects_are_of_the_past(
     assert run(main) == [["Sea", "Sky"], ["Sun"], ["Sea", "Sky", "Sun"], NOW]
 
 
+def test_the_past_has_what_the_application_put_on_the_session(
+    run: Callable[[Main], Any],
+) -> None:
+    class Tenants(AsyncSession):
+        def __init__(self, *arguments: Any, tenant: str = "a", **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.tenant = tenant
+
+    async def main(make: async_sessionmaker[AsyncSession]) -> Any:
+        options = {"bind": make.kw["bind"], "tenant": "b"}
+        async with Tenants(**options) as live, time_travel(live, mark="before") as past:
+            assert isinstance(past, Tenants)
+            return past.tenant, past.bind is live.bind, await names(past)
+
+    assert run(main) == ("b", True, THEN)
+
+
 def test_writes_and_unknown_moments_are_refused(run: Callable[[Main], Any]) -> None:
     async def main(make: async_sessionmaker[AsyncSession]) -> Any:
         async with make() as live:

@@ -71,6 +71,12 @@ def test_objects_can_be_pickled(session: Session) -> None:
     assert (inside.full_name, outside.full_name) == ("Ann", "Ann")
 
 
+def test_the_past_names_the_bind_of_the_live_session(session: Session) -> None:
+    with time_travel(session, mark="before") as past:
+        assert past.bind is session.bind is not None
+        assert names(past) == THEN
+
+
 def test_object_of_the_past_becomes_no_object_of_the_present(session: Session) -> None:
     with time_travel(session, mark="before") as past:
         book = past.get_one(Book, 3)
