@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+from tests.docs.pages import PAGES, ROOT
+
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?(?: \"(\w+)\")?\)")
 """What a link leads to: a file, a heading in it, the test that its title names."""
 
