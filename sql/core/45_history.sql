@@ -160,10 +160,10 @@ begin
         order by i.attnum
     loop
         if v_column.present is not null then
-            perform chrononaut._drop_views(v.id);
             v_using := chrononaut._converted(v, v_column.history_name, v_column.atttypid,
                 v_column.type::regtype);
             if v_using is not null then
+                perform chrononaut._drop_views(v.id);
                 execute format('alter table %s alter column %I type %s using %s',
                     v.history_relid::regclass, v_column.history_name, v_column.type, v_using);
                 continue;

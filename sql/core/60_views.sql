@@ -238,6 +238,29 @@ comment on function chrononaut._view_fits(chrononaut.versioning, jsonb) is
     'Whether the present view can be replaced by one with these columns.';
 
 
+create or replace function chrononaut._drop_view(relid oid, view_name text)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_detail text;
+begin
+    execute format('drop view if exists %s', view_name);
+exception when dependent_objects_still_exist then
+    get stacked diagnostics v_detail = pg_exception_detail;
+    perform chrononaut._refuse(relid,
+        format('the view %s has to be made anew, and other objects depend on it: %s', view_name,
+            regexp_replace(v_detail, '\s*\n\s*', ', ', 'g')),
+        'Drop those, do this again, and create them anew.', '2BP01');
+end;
+$$;
+
+comment on function chrononaut._drop_view(oid, text) is
+    'Drops a versions view; 2BP01 says what of the application''s stands on it.';
+
+
 create or replace function chrononaut._write_view(v chrononaut.versioning)
     returns void
     language plpgsql
@@ -252,7 +275,7 @@ begin
     perform chrononaut._check_column_count(v.relid, jsonb_array_length(v_columns));
     perform chrononaut._write_live_function(v);
     if to_regclass(v_name) is not null and not chrononaut._view_fits(v, v_columns) then
-        execute format('drop view %s', v_name);
+        perform chrononaut._drop_view(v.relid, v_name);
     end if;
     for v_rename in
         select a.attname, '_chrononaut_' || a.attnum as interim,
@@ -327,15 +350,16 @@ declare
 begin
     for v_view in
         with recursive family as (
-            select v.id, v.history_schema, v.view_name, 0 as level
+            select v.id, v.relid, v.history_schema, v.view_name, 0 as level
             from chrononaut.versioning v where v.id = versioning_id
             union all
-            select c.id, c.history_schema, c.view_name, f.level + 1
+            select c.id, c.relid, c.history_schema, c.view_name, f.level + 1
             from chrononaut.versioning c join family f on c.parent_id = f.id
         )
         select f.* from family f order by f.level desc
     loop
-        execute format('drop view if exists %I.%I', v_view.history_schema, v_view.view_name);
+        perform chrononaut._drop_view(v_view.relid,
+            format('%I.%I', v_view.history_schema, v_view.view_name));
     end loop;
 end;
 $$;

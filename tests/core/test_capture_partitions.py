@@ -183,9 +183,8 @@ def test_an_unlogged_partition_is_reported(db: Db) -> None:
     ]
 
 
-def test_a_key_that_old_rows_need_not_have_is_refused(db: Db, pg_major: int) -> None:
-    if pg_major < 18:
-        pytest.skip("NOT NULL that is not valid came with PostgreSQL 18")
+@pytest.mark.min_pg(18)
+def test_a_key_that_old_rows_need_not_have_is_refused(db: Db) -> None:
     db.execute("create table x (id int unique)")
     db.execute("alter table x add constraint c not null id not valid")
     call = "select chrononaut.create_versioning('x', key => '{id}')"

@@ -96,6 +96,36 @@ def test_views_of_the_user_on_versions_survive_a_rename(db: Db) -> None:
     assert rows(db, "select id, version, body from mine") == [(1, 0, "a")]
 
 
+def test_views_of_the_user_on_versions_survive_a_type_that_old_values_do_not_fit(
+    db: Db,
+) -> None:
+    version_note(db)
+    run(db, "insert into note values (1, '5')")
+    run(db, "create view mine as select id, version, body from note_versions")
+    run(db, "alter table note alter body type int using body::int")
+    run(db, SYNC)
+    run(db, "update note set body = 6")
+    assert rows(db, "select version, body, body__1 from note_versions") == [
+        (0, 5, None),
+        (1, 6, None),
+    ]
+    assert problems(db) == []
+
+
+def test_objects_of_the_user_in_the_way_of_a_sync_are_named(db: Db) -> None:
+    version_note(db)
+    run(db, "create view mine as select id, version from note_versions")
+    run(db, "create view yours as select * from mine")
+    run(db, "alter table note alter seen type bigint")
+    diag = refusal(db, "2BP01", SYNC)
+    assert "view public.mine depends on" in (diag.message_primary or "")
+    assert "create them anew" in (diag.message_hint or "")
+    assert (diag.schema_name, diag.table_name) == ("public", "note")
+    run(db, "drop view mine cascade")
+    run(db, SYNC)
+    assert problems(db) == []
+
+
 @pytest.mark.parametrize(
     "call",
     [

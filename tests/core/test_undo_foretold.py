@@ -46,9 +46,8 @@ def test_rows_that_refer_to_what_goes_are_told(db: Db, action: str) -> None:
     assert conflicts(db, done) == ["rows of public.child refer to it"]
 
 
-def test_a_foreign_key_that_is_not_enforced_is_none(db: Db, pg_major: int) -> None:
-    if pg_major < 18:
-        pytest.skip("foreign keys that are not enforced came with PostgreSQL 18")
+@pytest.mark.min_pg(18)
+def test_a_foreign_key_that_is_not_enforced_is_none(db: Db) -> None:
     run(db, "create table parent (id int primary key)")
     run(
         db,
@@ -68,12 +67,9 @@ def test_a_foreign_key_that_is_not_enforced_is_none(db: Db, pg_major: int) -> No
     assert (table(db, "parent"), table(db, "child")) == ([(1,)], [])
 
 
+@pytest.mark.min_pg(18)
 @pytest.mark.parametrize("granularity", ["row", "statement"])
-def test_temporal_keys_go_back_and_forth(
-    db: Db, pg_major: int, granularity: str
-) -> None:
-    if pg_major < 18:
-        pytest.skip("keys without overlaps came with PostgreSQL 18")
+def test_temporal_keys_go_back_and_forth(db: Db, granularity: str) -> None:
     run(
         db,
         "create table rate (id int4range, during daterange, price int,"
