@@ -2,14 +2,13 @@
 
 The view gives every version its number, its period and what began it, by going through
 all changes of the key. What one answer needs is found by probes of the history's
-primary key, and `versions()` derives it here, so that nothing is sent twice. The view
+primary key, and what `versions()` derives from other changes is not sent. The view
 says what is right: both give the same. Statements are made once per class.
 """
 
 import functools
-import json
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -39,6 +38,8 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import visitors
 
+from chrononaut_pg._deriving import DERIVED, ENDS
+from chrononaut_pg._loading import Loader
 from chrononaut_pg._views import META_COLUMNS, meta_names, whole_history_table
 from chrononaut_pg.declarations import Declaration, key_columns, latest
 
@@ -49,15 +50,22 @@ _ZERO: ColumnElement[int] = literal_column("0")
 
 _ONE: ColumnElement[int] = literal_column("1")
 
-_TOLD = ("change_id", "operation", "transaction_id")
-"""What a version knows of the change that began it."""
-
 _LIVE = "chrononaut:live"
 
 _INSERT: ColumnElement[str] = literal_column("'I'")
 
-_ENDS = ("D", "T")
-"""Operations after which nobody knows what began a version, but for an insert."""
+
+@dataclass(frozen=True)
+class Asked:
+    """A statement for history objects, in the two forms that it has.
+
+    *objects* selects them; *values* selects the *names* of their values, for `Loader`.
+    What else a row has comes first in both.
+    """
+
+    objects: Select[Any]
+    values: Select[Any]
+    names: tuple[str, ...]
 
 
 class Direct:
@@ -74,7 +82,8 @@ class Direct:
         }
         self._stored = meta_names(column.name for column in one.table.columns)
         self._meta = {self._stored[name]: name for name in META_COLUMNS}
-        self._named: dict[str, str] = cls.__chrononaut_meta_names__
+        self.named: dict[str, str] = cls.__chrononaut_meta_names__
+        self.loader = Loader(cls)
         self.has_all = sa_inspect(cls).polymorphic_on is None
         """Whether `all` will do: inserts have no data, so they are of no class."""
 
@@ -82,42 +91,8 @@ class Direct:
         """Return what the statements need to know of an object."""
         return {f"key_{n}": value for n, value in enumerate(key)}
 
-    def covers(self, version: Any, at: datetime) -> bool:
-        """Whether a version that had begun by a time lasted longer."""
-        values = vars(version)
-        lasted: bool = values[self._named["valid_to"]] > at
-        return lasted
-
-    def derive(
-        self, found: Iterable[Any], loads: Callable[[str], Any] | None = None
-    ) -> list[Any]:
-        """Give what `all` selects its numbers, periods and beginnings; drop inserts."""
-        of = self._named
-        number, began, ended = of["version"], of["valid_from"], of["valid_to"]
-        operation, changed, info = of["operation"], of["changed"], of["change_info"]
-        told = of["created_change_info"]
-        same = [(of[f"created_{name}"], of[name]) for name in _TOLD]
-        parse = _Parser(loads or json.loads).parse
-        versions: list[Any] = []
-        text, last = None, None
-        for version in found:
-            values = vars(version)
-            if last is not None:
-                values[began] = last[changed]
-                if last[operation] not in _ENDS:
-                    values[told] = parse(text)
-                    for created, name in same:
-                        values[created] = last[name]
-            text, last = values[info], values
-            if values[operation] != "I":
-                values[number] = len(versions)
-                values[ended] = values[changed]
-                values[info] = parse(text)
-                versions.append(version)
-        return versions
-
     @functools.cached_property
-    def version_at(self) -> Select[Any]:
+    def version_at(self) -> Asked:
         """Select whether the live row was in force; else the newest version begun.
 
         That is the one behind the last change that was not later and is not followed by
@@ -142,7 +117,7 @@ class Direct:
             .select_from(joined.outerjoin(before, known))
             .subquery("v")
         )
-        return self._entity(answer, answer.c[_LIVE])
+        return self._asked(answer, answer.c[_LIVE])
 
     def _begin(self, live: Subquery) -> Any:
         """Select the last change that was not later and that a version followed."""
@@ -187,7 +162,7 @@ class Direct:
         )
 
     @functools.cached_property
-    def previous(self) -> Select[Any]:
+    def previous(self) -> Asked:
         """Select the newest version that has ended."""
         image, earlier = self._history.alias("i"), self._history.alias("e")
         version = (
@@ -206,16 +181,16 @@ class Direct:
         )
         joined = version.outerjoin(before, true())
         found = self._columns(version, before)
-        return self._entity(select(*found).select_from(joined).subquery("v"))
+        return self._asked(select(*found).select_from(joined).subquery("v"))
 
     @functools.cached_property
-    def all(self) -> Select[Any]:
+    def all(self) -> Asked:
         """Select all changes as versions that lack what `derive` gives them."""
         whole = self._changes().subquery("v")
-        return self._entity(whole).order_by(whole.c[self._stored["change_id"]])
+        return self._in_order(whole, whole.c[self._stored["change_id"]])
 
     @functools.cached_property
-    def all_and_live(self) -> Select[Any]:
+    def all_and_live(self) -> Asked:
         """Select the same and the live row behind them, if there is one."""
         row = {column.name: column for column in self._live.columns}
         live = select(
@@ -229,7 +204,7 @@ class Direct:
         live = live.where(*self._live_rows())
         whole = union_all(live, self._changes()).subquery("v")
         order = whole.c[self._stored["change_id"]].nulls_last()
-        return self._entity(whole).order_by(order)
+        return self._in_order(whole, order)
 
     def _changes(self) -> Select[Any]:
         history = self._history.alias("h")
@@ -265,7 +240,7 @@ class Direct:
         if meta.startswith("created_"):
             said = before.c[f"chrononaut:{meta.removeprefix('created_')}"]
             operation = before.c["chrononaut:operation"]
-            known = and_(*(operation != literal_column(f"'{end}'") for end in _ENDS))
+            known = and_(*(operation != literal_column(f"'{end}'") for end in ENDS))
             return case((known, said))
         return version.c[f"chrononaut:{meta}"]  # type: ignore[no-any-return]
 
@@ -278,37 +253,32 @@ class Direct:
         )
         return case((_change_id(version).is_not(None), number.scalar_subquery()))
 
-    def _entity(self, whole: Subquery, *more: Any) -> Select[Any]:
-        """Select history objects from rows with the columns of the view."""
+    def _asked(self, whole: Subquery, *more: Any, without: Iterable[str] = ()) -> Asked:
+        """Ask for history objects, given rows with the columns of the view."""
         version = aliased(self._cls, whole, adapt_on_names=True)
-        return select(*more, version).execution_options(populate_existing=True)
+        objects = select(*more, version).execution_options(populate_existing=True)
+        sent = {
+            name: column
+            for name, column in self.loader.attributes.items()
+            if name not in without
+        }
+        values = select(*more, *(whole.c[column] for column in sent.values()))
+        return Asked(objects, values, tuple(sent))
+
+    def _in_order(self, whole: Subquery, order: ColumnElement[Any]) -> Asked:
+        """Ask for all of them, to be given what `derive` gives."""
+        asked = self._asked(whole, without=[self.named[name] for name in DERIVED])
+        return replace(
+            asked,
+            objects=asked.objects.order_by(order),
+            values=asked.values.order_by(order),
+        )
 
     def _live_rows(self) -> list[ColumnElement[bool]]:
         return [column == value for column, value in self._key.items()]
 
     def _keyed(self, table: Any) -> list[ColumnElement[bool]]:
         return [table.c[column.name] == value for column, value in self._key.items()]
-
-
-class _Parser:
-    """Parses change info; what repeats is copied, which is faster."""
-
-    def __init__(self, loads: Callable[[str], Any]) -> None:
-        self._loads = loads
-        self._text: str | None = None
-        self._value: Any = None
-        self._flat = False
-
-    def parse(self, text: str | None) -> Any:
-        """Return the value of *text*, an object of its own."""
-        if text is None:
-            return None
-        if text != self._text:
-            self._text, self._value = text, self._loads(text)
-            self._flat = isinstance(self._value, dict) and not any(
-                isinstance(one, dict | list) for one in self._value.values()
-            )
-        return {**self._value} if self._flat else _copied(self._value)
 
 
 _DIRECT: WeakKeyDictionary[type[Any], tuple[int, Direct | None]] = WeakKeyDictionary()
@@ -342,9 +312,3 @@ def _reads_others(cls: type[Any]) -> bool:
 
 def _change_id(table: Any) -> Any:
     return table.c["chrononaut:change_id"]
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _copied(one) for name, one in value.items()}
-    return [_copied(one) for one in value] if isinstance(value, list) else value

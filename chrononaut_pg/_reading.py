@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import ProgrammingError
-from sqlalchemy.orm import Session, object_session, scoped_session
+from sqlalchemy.orm import Mapper, Session, object_session, scoped_session
 
-from chrononaut_pg._direct import Direct
+from chrononaut_pg._deriving import derive
+from chrononaut_pg._direct import Asked, Direct
 from chrononaut_pg.declarations import declaration, schemas_of, table_name
 from chrononaut_pg.exceptions import (
     ChrononautException,
@@ -22,6 +23,8 @@ from chrononaut_pg.exceptions import (
     VersioningMissingError,
     sqlstate_of,
 )
+
+Key = tuple[Any, ...]
 
 _UNDEFINED = ("42P01", "3F000")
 
@@ -75,13 +78,19 @@ def rows(
     session: Session,
     statement: Callable[[], Select[Any]],
     parameters: Mapping[str, Any] | None = None,
+    mapper: Mapper[Any] | None = None,
 ) -> list[Any]:
-    """Execute the statement of a reader where the object's table is."""
+    """Execute the statement of a reader where the object's table is.
+
+    *mapper* is that of what is read, for statements that do not tell.
+    """
     # SQLAlchemy itself would ask for the database of the history class.
-    bind = {"bind": session.get_bind(sa_inspect(type(instance)))}
+    bind: dict[str, Any] = {"bind": session.get_bind(sa_inspect(type(instance)))}
+    if mapper is not None:
+        bind["mapper"] = mapper
     try:
-        found = session.execute(statement(), parameters, bind_arguments=bind)
-        return list(found)
+        # Result.all() is faster than going through the result.
+        return [*session.execute(statement(), parameters, bind_arguments=bind).all()]
     except ProgrammingError as error:
         if sqlstate_of(error) in (*_UNDEFINED, _UNDEFINED_COLUMN):
             raise _explained(instance, session, error) from error
@@ -99,28 +108,78 @@ def scalars(
 
 
 def all_versions(
-    instance: Any,
-    session: Session,
-    found: Direct,
-    key: tuple[Any, ...],
-    live: bool = False,
+    instance: Any, session: Session, found: Direct, key: Key, live: bool = False
 ) -> list[Any]:
     """Return all versions that have ended, and the live one if wanted."""
-    wanted = found.all_and_live if live else found.all
-    changes = scalars(instance, session, lambda: wanted, found.parameters(key))
+    asked = found.all_and_live if live else found.all
+    parameters = found.parameters(key)
     dialect = session.get_bind(sa_inspect(type(instance))).dialect
-    return found.derive(changes, getattr(dialect, "_json_deserializer", None))
+    loads = getattr(dialect, "_json_deserializer", None)
+    operation = found.named["operation"]
+    if not found.loader.serves(session):
+        objects = scalars(instance, session, lambda: asked.objects, parameters)
+        derive(map(vars, objects), found.named, loads)
+        return [one for one in objects if vars(one)[operation] != "I"]
+    changes = found.loader.values(
+        asked.names, _values(instance, session, found, asked, parameters)
+    )
+    derive(changes, found.named, loads)
+    images = [one for one in changes if one[operation] != "I"]
+    return found.loader.objects(session, images)
 
 
 def in_force(
-    instance: Any, session: Session, found: Direct, key: tuple[Any, ...], at: datetime
+    instance: Any, session: Session, found: Direct, key: Key, at: datetime
 ) -> Any:
     """Return the version in force, the object itself if that is the live row."""
     parameters = {**found.parameters(key), "at": at}
-    ((live, version),) = rows(instance, session, lambda: found.version_at, parameters)
+    ((live, version),) = _found(instance, session, found, found.version_at, parameters)
     if version is None:
         return instance if live else None
-    return version if found.covers(version, at) else None
+    return version if vars(version)[found.named["valid_to"]] > at else None
+
+
+def newest_ended(instance: Any, session: Session, found: Direct, key: Key) -> Any:
+    """Return the newest version that has ended, None if there is none."""
+    parameters = found.parameters(key)
+    versions = _found(instance, session, found, found.previous, parameters)
+    return versions[0][0] if versions else None
+
+
+def _found(
+    instance: Any,
+    session: Session,
+    found: Direct,
+    asked: Asked,
+    parameters: Mapping[str, Any],
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement, each with a history object or None at its end."""
+    if not found.loader.serves(session):
+        return rows(instance, session, lambda: asked.objects, parameters)
+    read = _values(instance, session, found, asked, parameters)
+    more = [row[: -len(asked.names)] for row in read]
+    values = found.loader.values(
+        asked.names, [row[-len(asked.names) :] for row in read]
+    )
+    return [
+        (*rest, version)
+        for rest, version in zip(
+            more, found.loader.objects(session, values), strict=True
+        )
+    ]
+
+
+def _values(
+    instance: Any,
+    session: Session,
+    found: Direct,
+    asked: Asked,
+    parameters: Mapping[str, Any],
+) -> list[Any]:
+    """Return the rows of a statement, values in place of history objects."""
+    found.loader.flush(session)
+    mapper = found.loader.mapper
+    return rows(instance, session, lambda: asked.values, parameters, mapper)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from chrononaut_pg import _row_version, ddl, readers
 from chrononaut_pg._reading import (
     all_versions,
     in_force,
+    newest_ended,
     rows,
     scalars,
     session_of,
@@ -158,12 +159,9 @@ class Versioned(Capturing):
         """Return the newest earlier version, None if there is none."""
         found = session_of(self, session)
         direct = readers.direct_of(self)
-        if direct is None:
-            versions = scalars(self, found, self.select_previous_version)
-        else:
-            parameters = direct.parameters(readers.key_of(self))
-            versions = scalars(self, found, lambda: direct.previous, parameters)
-        return next(iter(versions), None)
+        if direct is not None:
+            return newest_ended(self, found, direct, readers.key_of(self))
+        return next(iter(scalars(self, found, self.select_previous_version)), None)
 
     def has_changed_since(
         self, since: datetime, session: Session | None = None
