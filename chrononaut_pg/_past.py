@@ -8,7 +8,7 @@ the search_path that it had.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,11 +20,11 @@ from chrononaut_pg._emission import autocommits, root_engine
 from chrononaut_pg._past_grouping import grouped_by_all, shapes_of
 from chrononaut_pg._past_moment import Moment as Moment
 from chrononaut_pg._past_moment import Opened
+from chrononaut_pg._past_names import declared_places, names_of
 from chrononaut_pg._past_refusals import refuse_compiled_write
-from chrononaut_pg._past_text import Names, Place, mark, sent_to_the_past
+from chrononaut_pg._past_text import mark, sent_to_the_past
 from chrononaut_pg._resources import package_core_version
 from chrononaut_pg._statements import Kind, first_word, kind_of
-from chrononaut_pg.declarations import declared_tables, latest
 from chrononaut_pg.exceptions import (
     CoreMissingError,
     CoreOlderError,
@@ -49,12 +49,17 @@ select to_regprocedure('chrononaut.core_version()') is not null,
 """
 
 _ENTER = """
-select e.found ->> 'unknown', e.found ->> 'moment', e.found ->> 'path',
+select {recorded}, e.found ->> 'unknown', e.found ->> 'moment', e.found ->> 'path',
     e.found ->> 'live_path', (e.found ->> 'provisional')::boolean,
     (e.found -> 'tables')::text, (e.found -> 'live_only')::text, current_database()
 from (select chrononaut._enter_past({}::timestamptz, {}::bigint, {}::text,
     {}::boolean, {}::boolean, {}::boolean) as found) e
 """
+
+_RECORDED = """chrononaut._recorded_columns(array(
+    select to_regclass(t.name)
+    from json_array_elements_text({}::text::json) with ordinality t(name, position)
+    order by t.position))::text"""
 
 _TELL_BY_NAME = """
 select current_setting('search_path'), set_config('chrononaut.past', {}, true)
@@ -93,6 +98,10 @@ class _State:
     """The search_path to return to, if that of the past is set."""
     streams: list[tuple[Any, Moment]] = field(default_factory=list)
     """Server-side cursors: they ask for the moment when they are read."""
+    tables: list[str] = field(default_factory=list)
+    """Whose recorded columns are to be asked for when a moment is opened by name."""
+    recorded: str | None = None
+    """The answer to that."""
 
 
 _CACHES: WeakKeyDictionary[Engine, Any] = WeakKeyDictionary()
@@ -112,7 +121,7 @@ def options_for(
     own = given.get("schema_translate_map", options.get("schema_translate_map"))
     return {
         _OPTION: moment,
-        _DECLARED: _declared(metadata, own) if metadata is not None else frozenset(),
+        _DECLARED: declared_places(metadata, own),
         "schema_translate_map": _Marks(own or {}),
         "compiled_cache": _cache_of(root_engine(connection.engine)),
     }
@@ -145,6 +154,21 @@ def enter(connection: Connection, moment: Moment, by_name: bool = False) -> Open
     return found
 
 
+def ask_along(connection: Connection, tables: list[str]) -> None:
+    """Have the recorded columns of tables brought along when a moment is opened."""
+    state: _State = connection.info.setdefault(_KEY, _State())
+    state.tables, state.recorded = tables, None
+
+
+def brought_along(connection: Connection) -> str | None:
+    """Return, once, what was brought along in this transaction, None if nothing was."""
+    state: _State | None = connection.info.get(_KEY)
+    if state is None:
+        return None
+    found, state.recorded, state.tables = state.recorded, None, []
+    return found
+
+
 def leave(connection: Connection) -> None:
     """Let the connection's next statements find the tables of the present.
 
@@ -165,8 +189,10 @@ def _entered(
 ) -> Opened:
     _check_core(connection)
     asked = moment.at, moment.transaction, moment.mark, moment.before, moment.strict
-    row = _fetch(connection, _ENTER, (*asked, by_name))
-    unknown, text, path, live_path, provisional, *names = row
+    tables = [json.dumps(state.tables)] if by_name and state.tables else []
+    statement = _ENTER.replace("{recorded}", _RECORDED if tables else "null")
+    row = _fetch(connection, statement, (*tables, *asked, by_name))
+    state.recorded, unknown, text, path, live_path, provisional, *names = row
     if unknown:
         raise UnknownMomentError(
             unknown,
@@ -174,7 +200,7 @@ def _entered(
         )
     state.moment, state.live_path = moment, None if by_name else live_path
     formats = connection.dialect.paramstyle in ("format", "pyformat")
-    known = _names(*names, "%%" if formats else "%")
+    known = names_of(*names, "%%" if formats else "%")
     return Opened(text, known, path, live_path, bool(provisional))
 
 
@@ -193,41 +219,6 @@ def _check_core(connection: Connection) -> None:
         (version,) = _fetch(connection, "select chrononaut.core_version()", ())
         raise CoreOlderError(version, package_core_version())
     _CHECKED[engine] = True
-
-
-@lru_cache(maxsize=64)
-def _names(
-    tables: str | None, live_only: str | None, database: str, percent: str
-) -> Names:
-    found = json.loads(tables or "null") or []
-    refused = json.loads(live_only or "null")
-    return Names(
-        past={(schema, name): past for schema, name, past, _ in found},
-        visible={name: schema for schema, name, _, visible in found if visible},
-        live_only=None if refused is None else _places(refused),
-        database=database,
-        percent=percent,
-    )
-
-
-def _places(tables: list[list[Any]]) -> frozenset[Place]:
-    named: set[Place] = {(schema, name) for schema, name, _ in tables}
-    return frozenset(named | {(None, name) for _, name, visible in tables if visible})
-
-
-_PLACES: WeakKeyDictionary[Any, tuple[int, frozenset[Place]]] = WeakKeyDictionary()
-
-
-def _declared(metadata: Any, own: Mapping[Any, Any] | None) -> frozenset[Place]:
-    """Return the tables that models version, in the schemas that *own* gives them."""
-    number, found = _PLACES.get(metadata, (-1, frozenset()))
-    if number != latest():
-        places = [(one.schema, one.name) for one in declared_tables(metadata)]
-        found = frozenset(places)
-        _PLACES[metadata] = latest(), found
-    if own:
-        found = frozenset((own.get(schema, schema), name) for schema, name in found)
-    return found
 
 
 def _cache_of(engine: Engine) -> Any:

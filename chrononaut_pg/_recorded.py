@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Table, text
 from sqlalchemy.orm import Mapper, Session
 
+from chrononaut_pg._past import ask_along, brought_along
 from chrononaut_pg._typed import parse
 from chrononaut_pg.declarations import (
     Declaration,
@@ -41,27 +42,56 @@ class Span:
 class Recorded:
     """What the registry says of the columns of some tables."""
 
-    def __init__(self, session: Session, models: Iterable[Declaration]) -> None:
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._columns: dict[Table, dict[str, tuple[str, Any]]] = {}
-        wanted: dict[Connection, dict[Table, None]] = {}
-        for one in dict.fromkeys(models):
-            connection = session.connection(bind_arguments={"mapper": one.mapper})
-            wanted.setdefault(connection, {}).update(dict.fromkeys(one.tables))
-        for connection, tables in wanted.items():
-            self._ask(connection, list(tables))
+        self._along: dict[Connection, list[Table]] = {}
 
-    def ask(self, session: Session, mapper: Mapper[Any], tables: list[Table]) -> None:
+    def ask_along(self, models: Iterable[Declaration]) -> None:
+        """Have what `ask` will need brought by the statement that opens the past."""
+        for connection, tables in self._by_connection(models).items():
+            ask_along(connection, self._names(connection, tables))
+            self._along[connection] = tables
+
+    def ask(self, models: Iterable[Declaration]) -> None:
+        """Ask for the tables of models."""
+        for connection, tables in self._by_connection(models).items():
+            if connection in self._along:
+                self._note(self._along.pop(connection), brought_along(connection))
+            self._ask(connection, tables)
+
+    def ask_for(self, mapper: Mapper[Any], tables: list[Table]) -> None:
         """Ask for tables that are of no model, where that of *mapper* is."""
-        new = [table for table in tables if table not in self._columns]
-        if new:
-            self._ask(session.connection(bind_arguments={"mapper": mapper}), new)
+        bind = {"mapper": mapper}
+        self._ask(self._session.connection(bind_arguments=bind), tables)
+
+    def _by_connection(
+        self, models: Iterable[Declaration]
+    ) -> dict[Connection, list[Table]]:
+        found: dict[Connection, dict[Table, None]] = {}
+        for one in dict.fromkeys(models):
+            bind = {"mapper": one.mapper}
+            connection = self._session.connection(bind_arguments=bind)
+            found.setdefault(connection, {}).update(dict.fromkeys(one.tables))
+        return {connection: [*tables] for connection, tables in found.items()}
 
     def _ask(self, connection: Connection, tables: list[Table]) -> None:
+        new = [table for table in tables if table not in self._columns]
+        if new:
+            names = self._names(connection, new)
+            self._note(new, connection.scalar(_ASK, {"tables": names}))
+
+    def _names(self, connection: Connection, tables: list[Table]) -> list[str]:
         schemas = schemas_of(connection)
-        names = [table_name(table, schemas) for table in tables]
-        found = connection.scalar(_ASK, {"tables": names})
+        return [table_name(table, schemas) for table in tables]
+
+    def _note(self, tables: list[Table], found: str | None) -> None:
+        if found is None:
+            return  # nothing was brought along
+        for table in tables:
+            self._columns[table] = {}
         for position, name, state, periods in parse(found):
-            columns = self._columns.setdefault(tables[position], {})
+            columns = self._columns[tables[position]]
             if state != "retired" or name not in columns:
                 columns[name] = (state, periods)
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapper, RelationshipProperty, selectinload
 from chrononaut_pg._members import Tree
 from chrononaut_pg.declarations import (
     Declaration,
+    declaration,
     is_declared,
     key_columns,
     known_tables,
@@ -69,6 +70,16 @@ def eager(model: type[Any], tree: Tree) -> list[Any]:
             deeper = eager(relation.entity.class_, below)
             found.append(selectinload(getattr(model, name)).options(*deeper))
     return found
+
+
+def declared_below(model: type[Any], tree: Tree) -> Iterator[Declaration]:
+    """Yield the declarations of a model and of those that relations lead to."""
+    if is_declared(model):
+        yield declaration(model)
+    for name, below in tree.items():
+        relation = sa_inspect(model).relationships.get(name)
+        for mapper in relation.mapper.self_and_descendants if relation else ():
+            yield from declared_below(mapper.class_, below)
 
 
 def model_of(image: Any) -> type[Any]:

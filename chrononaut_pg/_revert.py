@@ -5,7 +5,7 @@ then it is written in the order that constraints ask for: what came since is del
 what is gone comes again, values and relations become what they were.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -33,6 +33,7 @@ from chrononaut_pg._restorable import (
     Part,
     check_class,
     check_kind,
+    declared_below,
     eager,
     is_only_of_others,
     is_unique,
@@ -83,6 +84,7 @@ class Plan:
         self._session = session
         self._said = said
         self._span = span
+        self._recorded = Recorded(session)
         self._nodes: dict[Identity, Node] = {}
         self._fresh: set[int] = set()
         self.skipped: dict[str, dict[str, str]] = {}
@@ -92,6 +94,8 @@ class Plan:
 
         *past* is it in a session of the past, needed for the relations in *tree*.
         """
+        if tree:
+            self._recorded.ask_along(declared_below(model, tree))
         for name, below in tree.items():
             relation = relation_of(type(past), name)
             members(past, relation, eager(relation.entity.class_, below))
@@ -109,10 +113,11 @@ class Plan:
         relation = relation_of(type(past), name)
         was = members(past, relation, eager(relation.entity.class_, tree), known=True)
         keys = [identity(type(one), one) for one in was]
-        now, others = self._present(node.live, name, self._new(keys), tree)
+        now, known = self._present(node.live, name, self._new(keys), tree)
+        known.update((identity(type(one), one), one) for one in now)
         found = Relation(relation, [], now, rows=association.rows_of(past, relation))
         node.relations.append(found)
-        nodes = self._made(dict(zip(keys, was, strict=True)), [*now, *others])
+        nodes = self._made(dict(zip(keys, was, strict=True)), known)
         found.wanted.extend(nodes)
         for one in nodes:
             for below, deeper in tree.items():
@@ -127,41 +132,42 @@ class Plan:
 
     def _present(
         self, live: Any, name: str, others: list[Identity], tree: Tree
-    ) -> tuple[list[Any], list[Any]]:
-        """Return whom a live object has in a relation; maybe *others* along with them.
+    ) -> tuple[list[Any], dict[Identity, Any]]:
+        """Return whom a live object has in a relation, and *others* if they came along.
 
-        What is read here brings the relations in *tree* along.
+        None stands for those that are gone. The relations in *tree* are loaded, too.
         """
         if live is None:
-            return [], []
+            return [], {}
         relation = sa_inspect(type(live)).relationships[name]
         if id(live) in self._fresh:
-            return self._note(members(live, relation, known=True)), []
+            return self._note(members(live, relation, known=True)), {}
         options = eager(relation.entity.class_, tree)
-        if others and all(can_take_along(relation, model) for model, _ in others):
-            wanted = is_among(others[0][0], [key for _, key in others])
-            now, found = queried_with(live, relation, wanted, options)
-            return self._note(now), self._note(found)
-        return self._note(members(live, relation, options, anew=True)), []
+        if not others or not all(can_take_along(relation, m) for m, _ in others):
+            return self._note(members(live, relation, options, anew=True)), {}
+        wanted = is_among(others[0][0], [key for _, key in others])
+        now, found = map(self._note, queried_with(live, relation, wanted, options))
+        there = {identity(type(one), one): one for one in found}
+        return now, {**dict.fromkeys(others), **there}
 
     def _note(self, fresh: list[Any]) -> list[Any]:
         """Note that the relations of these objects were loaded along with them."""
         self._fresh.update(id(one) for one in fresh)
         return fresh
 
-    def _new(self, keys: list[Identity]) -> list[Identity]:
+    def _new(self, keys: Iterable[Identity]) -> list[Identity]:
         return [key for key in keys if key not in self._nodes]
 
-    def _made(self, was: Mapping[Identity, Any], now: list[Any]) -> list[Node]:
+    def _made(
+        self, was: Mapping[Identity, Any], known: Mapping[Identity, Any]
+    ) -> list[Node]:
         """Return a node for each object of the past, with what it is now."""
-        known = {identity(type(one), one): one for one in now}
-        missing = [key for key in self._new([*was]) if key not in known]
-        known.update(find_all(self._session, missing))
-        for key, one in was.items():
-            if key not in self._nodes:
-                check_class(known.get(key), type(one))
-                span = self._span.of_related()
-                self._nodes[key] = Node(one, known.get(key), span)
+        new = self._new(was)
+        asked = find_all(self._session, [key for key in new if key not in known])
+        for key in new:
+            live = known[key] if key in known else asked.get(key)
+            check_class(live, type(was[key]))
+            self._nodes[key] = Node(was[key], live, self._span.of_related())
         return [self._nodes[key] for key in was]
 
     def _then(self, others: list[Any], past: Any) -> Iterator[tuple[Any, Node | None]]:
@@ -178,7 +184,7 @@ class Plan:
     def _write(self, root: Node) -> None:
         nodes = list(self._nodes.values())
         models = [m for m in (model_of(n.past) for n in nodes) if is_declared(m)]
-        recorded = self._recorded = Recorded(self._session, map(declaration, models))
+        self._recorded.ask(map(declaration, models))
         keyed = [(n, r) for n in nodes for r in n.relations if n.live is not None]
         for node, relation in keyed:
             hold(node.live, relation.of, relation.present)
@@ -197,7 +203,7 @@ class Plan:
                 self._attach(node.live, relation)
         for node in nodes:
             self._settle(node)
-        for table, columns in recorded.lost(root.span, root.live).items():
+        for table, columns in self._recorded.lost(root.span, root.live).items():
             self.skipped.setdefault(table, {}).update(columns)
 
     def _remove(self, nodes: list[Node]) -> None:
@@ -318,7 +324,7 @@ class Plan:
                 put(live, of, one)
         if relation.rows:
             span = self._span.of_related()
-            self._recorded.ask(self._session, of.parent, [cast(Table, of.secondary)])
+            self._recorded.ask_for(of.parent, [cast(Table, of.secondary)])
             association.put_back(
                 live, of, relation.rows, lambda c, v: self._recorded.knows(c, span, v)
             )
