@@ -1,5 +1,6 @@
 """What users get: a wheel with the SQL files, and a checkout that finds its own."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -47,6 +48,51 @@ def test_wheel_holds_every_sql_file(wheel: Path) -> None:
         f"chrononaut_pg/_sql/{path.relative_to(folder).as_posix()}"
         for path in folder.rglob("*.sql")
     }
+
+
+def test_wheel_holds_every_template(wheel: Path) -> None:
+    folder = CHECKOUT / "migrations_templates"
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert {n for n in names if "/_templates/" in n} == {
+        f"chrononaut_pg/_templates/{path.relative_to(folder).as_posix()}"
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+
+def test_installed_wheel_finds_its_own_templates(installed: Path) -> None:
+    found = run("-m", "chrononaut_pg", "templates", "chrononaut", cwd=installed)
+
+    assert found.strip() == str(installed / "chrononaut_pg/_templates/chrononaut")
+
+
+def test_wheel_brings_the_command_and_the_plugin_of_alembic(wheel: Path) -> None:
+    lines = metadata(wheel, "entry_points.txt").splitlines()
+
+    assert [line for line in lines if line] == [
+        "[console_scripts]",
+        "chrononaut = chrononaut_pg.cli:main",
+        "[alembic.plugins]",
+        "alembic.autogenerate.chrononaut = chrononaut_pg.alembic.plugin",
+    ]
+
+
+def test_every_extra_that_the_docs_name_exists(wheel: Path) -> None:
+    pages = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    found = metadata(wheel, "METADATA")
+    extras = re.findall(r"^Provides-Extra: (.*)$", found, re.MULTILINE)
+
+    assert set(re.findall(r"chrononaut-pg\[(\w+)\]", text)) <= set(extras)
+    assert set(extras) == {"flask", "async", "alembic", "cli", "embedded", "dev"}
+
+
+def metadata(wheel: Path, name: str) -> str:
+    """Return what a wheel says of itself in one of its files."""
+    with zipfile.ZipFile(wheel) as opened:
+        [path] = (n for n in opened.namelist() if n.endswith(f".dist-info/{name}"))
+        return opened.read(path).decode()
 
 
 def test_wheel_is_marked_as_typed(wheel: Path) -> None:
