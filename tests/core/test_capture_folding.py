@@ -84,3 +84,19 @@ def test_value_that_only_equals_the_old_one_is_a_change(
     run(db, "update item set v = v")
     told = rows(db, "select operation, v::text from item_history order by change_id")
     assert told == [("I", None), ("U", "a")]
+
+
+def test_columns_of_history_keep_the_collation_of_the_live_ones(db: Db) -> None:
+    run(db, 'create schema other; create collation other."My own" from "C"')
+    own = 'collate other."My own"'
+    run(db, f'create table item (id text collate "C" primary key, v varchar(3) {own})')
+    run(db, "select chrononaut.create_versioning('item')")
+    run(db, f"alter table item add column w text {own}")
+    run(db, "select chrononaut.sync_versioning('item')")
+    collations = (
+        "select attname, attcollation::regcollation::text from pg_attribute"
+        " where attrelid = %s::regclass and attname in ('id', 'v', 'w') order by 1"
+    )
+    kept = [("id", '"C"'), ("v", 'other."My own"'), ("w", 'other."My own"')]
+    for relation in ("item", "item_history", "item_versions"):
+        assert rows(db, collations, [relation]) == kept
