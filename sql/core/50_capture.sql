@@ -16,7 +16,12 @@ as $$
     -- added again under its name is not mistaken for the old one.
     with part as (
         select string_agg(format('%1$s.%2$I', prefix, i.live_name) || case
-                when t.typtype = 'd' or format_type(a.atttypid, -1) = i.type then format(
+                -- A type of the application's may be renamed: its name does not stand here.
+                when i.type::regtype::oid >= 16384 and i.state = 'tracked' then format(
+                    ', case when false then %1$s.%2$I else (null::%3$I.%4$I).%5$I end',
+                    prefix, i.live_name, v.history_schema, v.history_name, i.history_name)
+                when i.type::regtype::oid < 16384
+                    and (t.typtype = 'd' or format_type(a.atttypid, -1) = i.type) then format(
                     ', case when false then %1$s.%2$I else null::%3$s end',
                     prefix, i.live_name, i.type)
                 else '' end,
@@ -163,19 +168,18 @@ comment on function chrononaut._for_table(jsonb, text) is
     'Merges what change info says for one table, and strips the reserved key tables.';
 
 
-create or replace function chrononaut._explain(versioning_id integer, said text)
-    returns tid
+create or replace function chrononaut._explain_capture(versioning_id integer, said text)
+    returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform chrononaut._check_change_info(said);
     perform chrononaut._check_drift(versioning_id);
-    return null;
 end;
 $$;
 
-comment on function chrononaut._explain(integer, text) is
+comment on function chrononaut._explain_capture(integer, text) is
     'Raises what kept a capture function from reading the row or the change info.';
 
 
@@ -190,15 +194,18 @@ as $$
 #variable_conflict use_variable
 declare
     v_said text := nullif(current_setting('chrononaut.change_info', true), '');
-    v_row tid;
     v_info jsonb;
     v_shared jsonb;
     v_probe bigint;
     v_transaction bigint;
+    v_writer xid;
+    v_operation char(1);
+    v_tuple tid;
     v_own bigint;
     v_first bigint;
     v_ended bigint;
     v_moved bigint;
+    v_followed boolean;
 begin%1$s$body$,
         case when v.require_change_info then format($body$
     if chrononaut._says_nothing(v_said, %2$L) then
@@ -213,20 +220,6 @@ comment on function chrononaut._capture_head(chrononaut.versioning) is
     'Start of a capture function: declarations, required change info.';
 
 
-create or replace function chrononaut._said_by()
-    returns text
-    language sql
-    immutable
-    set search_path = pg_catalog, pg_temp
-as $$
-    select $body$coalesce(v_said, current_setting('role') || ' ' || session_user
-                    || ' ' || current_setting('application_name'))$body$
-$$;
-
-comment on function chrononaut._said_by() is
-    'An expression: what change info is made from; while it is the same, so is the info.';
-
-
 create or replace function chrononaut._capture_info(
     v chrononaut.versioning,
     probe text,
@@ -236,34 +229,28 @@ create or replace function chrononaut._capture_info(
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- The first row of a transaction pays for every expression in it once more, so the usual
-    -- case is decided by a single one: while what was said is what the transaction's row was
-    -- made with, v_row is set, v_info stays null and the row's own change info is taken.
+    -- The first row of a transaction pays for every expression in it once more, and every
+    -- row for those inside of its insert: so they are few, and assignments where they can.
     select format($body$
     begin
-        %1$sv_row := case
-            when coalesce(current_setting('chrononaut.suppressed', true), '') <> 'on'
-                and %2$s
-                and %3$s
-                    = current_setting('chrononaut.transaction_said', true)
-            then nullif(current_setting('chrononaut.transaction_row', true), '')::tid end;
-        if v_row is null then
-            v_info := case
-                when v_said is null then jsonb_build_object(
-                    'user_id', null,
-                    'remote_addr', null,
-                    'db_user', coalesce(nullif(current_setting('role'), 'none'), session_user),
-                    'application_name', current_setting('application_name'))
-                else '{"user_id": null, "remote_addr": null}'::jsonb || v_said::jsonb end;
-            v_row := nullif(current_setting('chrononaut.transaction_row', true), '')::tid;
-        end if;
-    exception when data_exception or undefined_column or datatype_mismatch then
-        v_row := chrononaut._explain(%4$s, v_said);
-        v_info := chrononaut._compose_change_info(v_said);
+        %1$sv_info := case
+            when v_said is null then jsonb_object(
+                '{user_id,remote_addr,db_user,application_name}',
+                array[null, null,
+                    coalesce(nullif(current_setting('role'), 'none'), session_user),
+                    current_setting('application_name')])
+            else '{"user_id": null, "remote_addr": null}'::jsonb || v_said::jsonb end;
+        v_transaction := case when %2$s then %3$s end;
+    exception
+        when object_not_in_prerequisite_state then
+            null;  -- the session's first
+        when data_exception or undefined_column or datatype_mismatch then
+            perform chrononaut._explain_capture(%4$s, v_said);
+            v_info := chrononaut._compose_change_info(v_said);
     end;%5$s$body$,
         probe,
         condition,
-        chrononaut._said_by(),
+        chrononaut._remembered_transaction(),
         v.id,
         chrononaut._capture_exceptions(v))
 $$;
@@ -279,9 +266,8 @@ create or replace function chrononaut._capture_exceptions(v chrononaut.versionin
     set search_path = pg_catalog, pg_temp
 as $$
     select format($body$
-    if v_info is not null
-        and (coalesce(current_setting('chrononaut.suppressed', true), '') = 'on'
-            or jsonb_typeof(v_info) <> 'object' or v_info ? 'tables') then
+    if v_said is not null and (jsonb_typeof(v_info) <> 'object' or v_info ? 'tables')
+        or current_setting('chrononaut.suppressed', true) = 'on' then
         perform chrononaut._check_change_info(v_said);
         if v_info ? 'tables' then
             v_info := chrononaut._compose_change_info(v_said);
@@ -310,14 +296,27 @@ create or replace function chrononaut._capture_open()
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    select format($body$chrononaut._open_transaction(
-                coalesce(v_shared, v_info, chrononaut._compose_change_info(v_said)),
-                case when v_shared is null then %s end)$body$,
-        chrononaut._said_by())
+    select $body$
+    if v_transaction is null then
+        v_transaction := chrononaut._record_transaction(coalesce(v_shared, v_info));
+    elsif v_transaction < 0 then
+        v_transaction := - v_transaction;
+        insert into chrononaut.transaction (
+            id, xid, snapshot, began_at, issued_at, change_info,
+            db_user, application_name, client_addr)
+        values (
+            v_transaction, pg_current_xact_id(), pg_current_snapshot(), now(),
+            clock_timestamp(), coalesce(v_shared, v_info),
+            coalesce(nullif(current_setting('role'), 'none'), session_user),
+            current_setting('application_name'), inet_client_addr())
+        returning transaction.xmin into v_writer;
+        v_own := setval('chrononaut.remembered'::regclass, v_transaction
+            + ((v_writer::text::bigint - v_transaction) & 4294967295));
+    end if;$body$
 $$;
 
 comment on function chrononaut._capture_open() is
-    'The call that makes the transaction''s row.';
+    'Makes the transaction''s row: as _record_transaction, in place where there is surely none.';
 
 
 create or replace function chrononaut._row_insert(
@@ -325,36 +324,28 @@ create or replace function chrononaut._row_insert(
     prefix text,
     state text,
     operation text,
-    info text)
+    info text,
+    tuple text)
     returns text
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
     select format($body$
-        loop
-            insert into %1$s (%2$s)
-            select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
-                t.id, %4$s, %5$s,
-                %6$s
-            from chrononaut.transaction t
-            where t.ctid = v_row and t.xid = pg_current_xact_id();
-            exit when found;
-            v_row := %7$s;
-        end loop;$body$,
+        insert into %1$s (%2$s)
+        values (%3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
+            v_transaction, %4$s, %5$s, %6$s);$body$,
         chrononaut._history_reference(v),
         chrononaut._insert_columns(v, state),
         chrononaut._insert_values(v, prefix, state),
         operation,
         info,
-        case when state = 'image' then
-            'case when age(old.xmin) <= age(pg_current_xact_id()::xid) then old.ctid end'
-        else 'null' end,
-        chrononaut._capture_open())
+        tuple)
 $$;
 
-comment on function chrononaut._row_insert(chrononaut.versioning, text, text, text, text) is
-    'One insert into history by a row trigger; opens the transaction row if need be.';
+comment on function chrononaut._row_insert(
+    chrononaut.versioning, text, text, text, text, text) is
+    'One insert into history by a row trigger.';
 
 
 create or replace function chrononaut._history_reference(v chrononaut.versioning)
@@ -443,12 +434,10 @@ as $$
     select format($body$
     if new.xmax <> '0'::xid then
         v_own := currval('chrononaut.change_id'::regclass);
-        select t.id into v_transaction
-        from chrononaut.transaction t
-        where t.ctid = v_row and exists (
-            select from %1$s h where %2$s and h.%3$I = t.id and h.%4$I < v_own);
+        v_followed := exists (
+            select from %1$s h where %2$s and h.%3$I = v_transaction and h.%4$I < v_own);
     end if;
-    if v_transaction is not null then%5$s
+    if v_followed then%5$s
         for v_moved in
             select h.%4$I from %1$s h
             where %2$s and h.%3$I = v_transaction and h.%4$I >= v_first and h.%4$I < v_own
@@ -485,33 +474,30 @@ as $$
     select chrononaut._capture_head(v)
         || chrononaut._capture_info(v,
             chrononaut._skip_same(v), chrononaut._probe(v.id, 'old') || ' >= 0')
+        || chrononaut._capture_open()
         || format($body$
-    if v_row is null then
-        v_row := %1$s;
+    if tg_op <> 'INSERT' then
+        v_operation := case when tg_op = 'UPDATE' and %2$s
+            then 'U'::char(1) else 'D'::char(1) end;
+        v_tuple := case when age(old.xmin) <= age(pg_current_xact_id()::xid) then old.ctid end;%1$s
+        if tg_op = 'DELETE' or v_operation = 'U' and new.xmax = '0'::xid then
+            return null;
+        end if;
     end if;
-    if tg_op <> 'INSERT' then%2$s
-    end if;
-    if tg_op <> 'DELETE'
-        and (tg_op = 'INSERT' or new.xmax <> '0'::xid or not (%3$s)) then
-        if tg_op = 'INSERT' or not (%3$s) then%4$s
-        end if;%5$s
-    end if;
+    if tg_op = 'INSERT' or v_operation = 'D' then%3$s
+    end if;%4$s
     return null;
 end;
 $body$,
-            chrononaut._capture_open(),
-            chrononaut._row_insert(v, 'old', 'image',
-                format('case when tg_op = ''UPDATE'' and %s then ''U'' else ''D'' end', k.same),
-                'coalesce(v_info, t.change_info)' || case
+            chrononaut._row_insert(v, 'old', 'image', 'v_operation', 'v_info' || case
                     when h.changes is null then ''
                     else format(' || case when tg_op = ''UPDATE'' then ''{}''::jsonb%s else ''{}'' end',
-                        h.changes) end),
-            k.same,
-            chrononaut._row_insert(v, 'new', 'key', '''I''',
-                'coalesce(v_info, t.change_info)'),
+                        h.changes) end,
+                'v_tuple'),
+            chrononaut._same_key(v, 'old', 'new'),
+            chrononaut._row_insert(v, 'new', 'key', '''I''', 'v_info', 'null'),
             chrononaut._row_reorder(v))
-    from (select chrononaut._same_key(v, 'old', 'new') as same) k,
-        (select chrononaut._hidden_changes(v, 'old', 'new') as changes) h
+    from (select chrononaut._hidden_changes(v, 'old', 'new') as changes) h
 $$;
 
 comment on function chrononaut._capture_rows(chrononaut.versioning) is
@@ -556,22 +542,15 @@ begin
     return chrononaut._capture_head(v)
         || chrononaut._capture_info(v, chrononaut._statement_probe(v), 'true')
         || format($body$
-    select t.id into v_transaction
-    from chrononaut.transaction t
-    where t.ctid = v_row and t.xid = pg_current_xact_id();
-    if v_transaction is null then
-        v_row := null;
-        v_transaction := chrononaut._transaction_id();
-    end if;
-    v_info := coalesce(v_info, chrononaut._compose_change_info(v_said));
+    v_own := coalesce(abs(v_transaction), chrononaut._transaction_id());
     if tg_op = 'UPDATE' then%1$s
     elsif tg_op = 'DELETE' then%2$s
     else%3$s
     end if;
     get diagnostics v_moved = row_count;
-    if v_row is null and v_moved > 0 then
-        v_row := %4$s;
-    end if;
+    if v_moved = 0 then
+        return null;
+    end if;%4$s
     return null;
 end;
 $body$,
@@ -625,7 +604,7 @@ as $$
     select format($body$
         insert into %1$s (%2$s)
         select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
-            v_transaction, %4$L, v_info, null
+            v_own, %4$L, v_info, null
         from %5$s;$body$,
         chrononaut._history_reference(v),
         chrononaut._insert_columns(v, state),
@@ -650,7 +629,7 @@ as $$
     select format($body$
         insert into %1$s (%2$s)
         select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
-            v_transaction,
+            v_own,
             case
                 when o.%4$I is not distinct from null then 'I'
                 when n.%4$I is not distinct from null then 'D'

@@ -87,13 +87,17 @@ begin
         format('select %s from %s %s r',
             string_agg(case
                 when d.live_name is null then 'null::' || d.type
+                -- Read without its name, a type of the application's may be renamed.
+                when a.atttypid >= 16384 and format_type(a.atttypid, -1) = d.type
+                    then format('r.%I', d.live_name)
                 else format('r.%I::%s', d.live_name, d.type) end,
                 ', ' order by d.position),
             (select case c.relkind when 'p' then '' else 'only' end
                 from pg_class c where c.oid = v.relid),
             format('%I.%I', v.schema_name, v.table_name))
     into v_shape, v_body
-    from chrononaut._data_columns(v) d;
+    from chrononaut._data_columns(v) d
+    left join pg_attribute a on a.attrelid = v.relid and a.attnum = d.attnum;
     perform chrononaut._make_room(v_function, array(
         select a.atttypid
         from chrononaut._data_columns(v) d

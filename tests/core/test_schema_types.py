@@ -200,6 +200,28 @@ def test_no_cast_of_the_type_s_owner_is_called(own: Db) -> None:
     assert moods(own) == [("glad",), ("ok",)]
 
 
+@pytest.mark.parametrize("kind", ["enum", "enums", "row", "range"])
+@pytest.mark.parametrize("ddl", ["rename to other", "set schema chrononaut_elsewhere"])
+def test_versions_and_past_are_read_while_a_renamed_type_awaits_its_sync(
+    own: Db, kind: str, ddl: str
+) -> None:
+    type_, literal, _ = TYPES[kind]
+    make(own, f"id int primary key, v {type_}, n int")
+    run(own, f"insert into item values (1, {literal}, 1)")
+    run(own, "update item set n = 2")
+    own.commit()
+    run(own, "create schema chrononaut_elsewhere")
+    run(own, f"alter type {type_.removesuffix('[]')} {ddl}")
+    run(own, "update item set n = 3")
+    assert rows(own, "select n from item_versions order by 1") == [(1,), (2,), (3,)]
+    past = "select n from chrononaut.as_of(null::item, at => clock_timestamp())"
+    assert rows(own, past) == [(3,)]
+    run(own, "select chrononaut.revert_row('item', '1', version => 0)")
+    assert rows(own, "select n from item") == [(1,)]
+    run(own, SYNC)
+    assert problems(own) == []
+
+
 def test_what_stays_is_not_rewritten(own: Db) -> None:
     make(own, "id int primary key, mood mood, size size, n int")
     run(own, "insert into item values (1, 'ok', row(1, 'm'), 1)")
