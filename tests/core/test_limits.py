@@ -75,3 +75,16 @@ def test_column_that_is_one_too_many_is_refused_by_sync(db: Db) -> None:
     refusal(db, "VH003", "select chrononaut.sync_versioning('wide')")
     run(db, "select chrononaut.alter_versioning('wide', untracked => '{more}')")
     assert problems(db) == []
+
+
+def test_change_whose_record_would_not_fit_into_a_page_is_refused_as_a_whole(
+    db: Db,
+) -> None:
+    run(db, "create table item (id int primary key, v text)")
+    run(db, "alter table item alter v set storage plain")
+    run(db, "select chrononaut.create_versioning('item')")
+    run(db, "alter table item_history alter v set storage plain")
+    run(db, "insert into item values (1, repeat('x', 8110))")
+    refusal(db, "54000", "update item set v = 'short'")
+    counted = "select count(*) from item_history"
+    assert (value(db, "select length(v) from item"), value(db, counted)) == (8110, 1)
