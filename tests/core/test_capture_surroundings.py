@@ -218,6 +218,48 @@ def test_attached_partition_is_recorded_at_once(db: Db, always: bool) -> None:
     )
 
 
+def test_partition_with_a_versioning_of_its_own_is_attached_after_that_has_ended(
+    db: Db,
+) -> None:
+    run(db, "create table item (id int primary key, v text) partition by range (id)")
+    run(db, "create table late (id int primary key, v text)")
+    for table in ("item", "late"):
+        run(db, "select chrononaut.create_versioning(%s::regclass)", [table])
+    run(db, "insert into late values (1, 'a')")
+    attach = "alter table item attach partition late for values from (0) to (9)"
+    refusal(db, "42710", attach)
+    run(db, "select chrononaut.drop_versioning('late')")
+    run(db, attach)
+    run(db, "update item set v = 'b'")
+    run(db, "select chrononaut.sync_versioning('item')")
+    assert (changes(db, "late"), changes(db, "item"), problems(db)) == (
+        [("I", 1)],
+        [("U", 1)],
+        [],
+    )
+
+
+@GRANULARITIES
+def test_generated_and_identity_columns_are_recorded_as_stored(
+    db: Db, granularity: str
+) -> None:
+    run(
+        db,
+        "create table item (id int generated always as identity primary key,"
+        " v int, twice int generated always as (v * 2) stored)",
+    )
+    run(
+        db,
+        "select chrononaut.create_versioning('item', granularity => %s)",
+        [granularity],
+    )
+    run(db, "insert into item (v) values (1), (2)")
+    run(db, "update item set v = v + 10")
+    run(db, "delete from item")
+    recorded = "select id, v, twice from item_versions order by id, version"
+    assert rows(db, recorded) == [(1, 1, 2), (1, 11, 22), (2, 2, 4), (2, 12, 24)]
+
+
 def test_foreign_tables_are_refused_with_the_reason(db: Db) -> None:
     run(
         db,

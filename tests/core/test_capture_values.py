@@ -152,7 +152,7 @@ def test_a_thousand_columns_are_recorded(db: Db, granularity: str) -> None:
 NAMES = [
     "values", "order", "Group", "n", "o", "h", "t", "old", "new", "ts", "version",
     "changed", "change_info", "operation", "tuple", "v_row", "v_info", "tg_op", "a.b",
-    "%s", "$1", 'quo"te', "x" * 63, "ü" * 31, "$$", "'",
+    "with space", "select", "%s", "$1", 'quo"te', "x" * 63, "ü" * 31, "$$", "'",
 ]  # fmt: skip
 
 
