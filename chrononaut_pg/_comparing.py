@@ -1,11 +1,11 @@
 """How two states of a row compare, attribute by attribute."""
 
-import functools
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.types import TypeEngine
 
 
 def attributes(cls: type[Any]) -> tuple[str, ...]:
@@ -28,18 +28,19 @@ def attributes(cls: type[Any]) -> tuple[str, ...]:
 def differing(names: Iterable[str], old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
     """Return {attribute: (old value, new value)} for those that are not the same."""
     kinds = _kinds(type(old if _is_history(old) else new))
-    before, after = _reader(old), _reader(new)
+    loaded, loaded_later = _loaded(old), _loaded(new)
     found: dict[str, tuple[Any, Any]] = {}
     for name in names:
-        values = (before(name), after(name))
-        if not same(*values, kinds.get(name)):
-            found[name] = values
+        before = loaded[name] if name in loaded else _read(old, name)
+        after = loaded_later[name] if name in loaded_later else _read(new, name)
+        if not same(before, after, kinds.get(name)):
+            found[name] = before, after
     return found
 
 
 def same(old: Any, new: Any, kind: Any) -> bool:
     """Whether two values are one to their column; NaN is, True and 1 are not."""
-    if old is new:
+    if old is new or (kind is None and type(old) is type(new) and old == new):
         return True
     if old is None or new is None or isinstance(old, bool) != isinstance(new, bool):
         return False
@@ -47,23 +48,25 @@ def same(old: Any, new: Any, kind: Any) -> bool:
     return bool(compare(old, new)) or bool(old != old and new != new)
 
 
-def _reader(version: Any) -> Callable[[str], Any]:
-    """Return what gives a version's values; rows of another class may lack some."""
-    if version is None:
-        return lambda name: None
-    if not _is_history(version):
-        return functools.partial(getattr, version)
-    known = attributes(type(version))
-    return lambda name: getattr(version, name) if name in known else None
+def _loaded(version: Any) -> dict[str, Any]:
+    return vars(version) if version is not None else {}
+
+
+def _read(version: Any, name: str) -> Any:
+    """Return a value that is not loaded; rows of another class may lack it."""
+    lacks = _is_history(version) and name not in attributes(type(version))
+    return None if version is None or lacks else getattr(version, name)
 
 
 def _kinds(cls: type[Any]) -> dict[str, Any]:
-    """Return the column types of a history class by attribute; none of others."""
+    """Return the column types of a history class that compare in their own way."""
     if not hasattr(cls, "__chrononaut_meta_names__"):
         return {}
     if "__chrononaut_kinds__" not in vars(cls):
         loaded = sa_inspect(cls).column_attrs
-        kinds = {name: loaded[name].columns[0].type for name in attributes(cls)}
+        types = {name: loaded[name].columns[0].type for name in attributes(cls)}
+        usual = TypeEngine.compare_values
+        kinds = {n: t for n, t in types.items() if type(t).compare_values is not usual}
         type.__setattr__(cls, "__chrononaut_kinds__", kinds)
     cached: dict[str, Any] = cls.__chrononaut_kinds__
     return cached

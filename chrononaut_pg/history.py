@@ -14,6 +14,7 @@ from sqlalchemy import Select, false, or_, select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.associationproxy import AssociationProxyExtensionType
 from sqlalchemy.orm import Mapper, configure_mappers, object_session
+from sqlalchemy.orm.attributes import instance_state
 
 from chrononaut_pg._comparing import attributes, differing
 from chrononaut_pg._mapping import Mapping
@@ -45,9 +46,11 @@ class History(ReadOnly):
 
     def __lt__(self, other: object) -> bool:
         """Order versions of one row by their age."""
-        if not isinstance(other, History) or self._identity[:2] != other._identity[:2]:
+        if not isinstance(other, History):
             return NotImplemented
-        mine, others = self._identity[2], other._identity[2]
+        (*row, mine), (*other_row, others) = self._identity, other._identity
+        if row != other_row:
+            return NotImplemented
         return mine is not None and (others is None or mine < others)
 
     def __repr__(self) -> str:
@@ -77,9 +80,9 @@ class History(ReadOnly):
     def _identity(self) -> tuple[Any, ...]:
         """Model, key and change_id; known without asking the database."""
         one = type(self).__chrononaut_declaration__.lineage[-1].model
-        known = sa_inspect(self).identity
+        known = instance_state(self).key
         if known is not None:
-            return one, tuple(known[:-1]), known[-1]
+            return one, known[1][:-1], known[1][-1]
         key = tuple(getattr(self, name) for name in key_names(type(self)))
         return one, key, meta(self, "change_id")
 

@@ -35,7 +35,7 @@ from chrononaut_pg._direct import Direct, direct
 from chrononaut_pg._times import aware as aware
 from chrononaut_pg._views import history_table
 from chrononaut_pg.declarations import declaration, key_columns
-from chrononaut_pg.exceptions import ChrononautException
+from chrononaut_pg.exceptions import ChrononautException, NotVersionedError
 from chrononaut_pg.history import (
     History,
     history_class,
@@ -217,17 +217,18 @@ def diff(
     *to* is a later version, or None for the object as it is now. *hidden* names hidden
     attributes that have changed in between, to be shown with the present value.
     """
-    alive = isinstance(from_model, _model(instance))
     target = instance if to is None else to
-    if alive and _same_row(instance, from_model):
+    row, *_ = _state(instance)
+    old_row, old = _state(from_model)
+    new_row, new = _state(target)
+    alive = not isinstance(from_model, History)
+    if alive and (old_row is None or old_row == row or old_row[0] is not row[0]):
         raise ChrononautException("Cannot diff from a non-history model.")
-    if not alive and not isinstance(from_model, History):
-        raise ChrononautException("Cannot diff from a non-history model.")
-    if not _same_row(instance, from_model) or not _same_row(instance, target):
+    if not row == old_row == new_row:
         raise ChrononautException(
             "You can only diff models with the same primary keys."
         )
-    if isinstance(target, History) and target < from_model:
+    if new is not None and (old is None or new < old):
         raise ChrononautException(
             "Diffs must be chronological. Your from_model post-dates your to."
         )
@@ -274,8 +275,11 @@ def _key_is(
 def _values(instance: Any, columns: Iterable[Any]) -> tuple[Any, ...]:
     """Return the values of key columns as they were when last read or flushed."""
     state = sa_inspect(instance)
-    known = dict(zip(state.mapper.primary_key, state.identity or (), strict=False))
-    return tuple(_key_value(state, column, known) for column in columns)
+    wanted, primary = tuple(columns), state.mapper.primary_key
+    if state.key is not None and [*map(id, wanted)] == [*map(id, primary)]:
+        return tuple(state.key[1])
+    known = dict(zip(primary, state.identity or (), strict=False))
+    return tuple(_key_value(state, column, known) for column in wanted)
 
 
 def _key_value(state: Any, column: Any, known: Mapping[Any, Any]) -> Any:
@@ -286,20 +290,19 @@ def _key_value(state: Any, column: Any, known: Mapping[Any, Any]) -> Any:
     return getattr(state.obj(), prop.key)
 
 
-def _same_row(instance: Any, other: Any) -> bool:
-    one = declaration(type(instance)).lineage[-1]
-    if isinstance(other, History):
-        if other.__chrononaut_declaration__.lineage[-1] is not one:
-            return False
-        names = key_names(type(other))
-        return tuple(getattr(other, name) for name in names) == key_of(instance)
-    return isinstance(other, one.model) and key_of(other) == key_of(instance)
+def _state(one: Any) -> tuple[Any, Any]:
+    """Return which row an object is or was, and the change that ended that.
 
-
-def _model(instance: Any) -> type[Any]:
-    """Return the topmost model of the object's versioned tables."""
-    model: type[Any] = declaration(type(instance)).lineage[-1].model
-    return model
+    The row is the topmost model and the key; None for what is of no versioned model.
+    """
+    if isinstance(one, History):
+        *row, change_id = one._identity
+        return row, change_id
+    try:
+        root = declaration(type(one)).lineage[-1].model
+    except NotVersionedError:
+        return None, None
+    return [root, key_of(one)], None
 
 
 def _stored(cls: type[Any], attribute: Any) -> str:
