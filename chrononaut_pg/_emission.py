@@ -6,13 +6,12 @@ forgotten when PostgreSQL forgets it. Wired by `chrononaut_pg.session.listen` on
 
 import warnings
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from chrononaut_pg._providers import Provider, leave_all, own_providers, provider_on
+from chrononaut_pg._providers import Provider, leave_all, provider_on
 from chrononaut_pg._saying import Owed, Told, is_psycopg, owe, send_with_statements
 from chrononaut_pg._statements import Kind, kind_of, kind_of_text
 from chrononaut_pg._strict import check_statement
@@ -131,15 +130,16 @@ class Listener:
             )
 
 
-_LISTENERS: WeakKeyDictionary[Engine, Listener] = WeakKeyDictionary()
+_LISTENER = "_chrononaut_listener"
+"""Where an engine keeps its listener: kept elsewhere, that would keep the engine."""
 
 
 def listen_to_engine(engine: Engine, provider: Provider) -> Listener:
     """Make an engine tell who and why; a second time only the provider is renewed."""
     root = root_engine(engine)
-    listener = _LISTENERS.get(root)
+    listener = listener_of(root)
     if listener is None:
-        listener = _LISTENERS[root] = Listener(provider)
+        listener = vars(root)[_LISTENER] = Listener(provider)
         listener.attach(root)
     else:
         listener.provider = listener.provider.merged(provider)
@@ -148,13 +148,7 @@ def listen_to_engine(engine: Engine, provider: Provider) -> Listener:
 
 def listener_of(engine: Engine) -> Listener | None:
     """Return the listener of an engine, or of the one that it was derived from."""
-    return _LISTENERS.get(root_engine(engine))
-
-
-def anybody_strict() -> bool:
-    """Whether some engine may refuse writes that have no reason."""
-    engines = (one.provider for one in list(_LISTENERS.values()))
-    return any(one.require_extra is not None for one in (*engines, *own_providers()))
+    return vars(root_engine(engine)).get(_LISTENER)
 
 
 def root_engine(engine: Engine) -> Engine:

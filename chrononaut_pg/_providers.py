@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, cast
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session
@@ -21,14 +21,21 @@ _KEY = "chrononaut_sessions"
 """Where `Connection.info` keeps the sessions of its transaction."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Provider:
-    """Where change info comes from when no enclosing block says it."""
+    """Where change info comes from when no enclosing block says it.
+
+    Its functions may refer to what it belongs to, so only that may refer to it.
+    """
 
     user_id: Callable[[], Any] | None = None
     remote_addr: Callable[[], str | None] | None = None
     extra: Callable[[], Mapping[str, Any] | None] | None = None
     require_extra: Callable[[], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.require_extra is not None:
+            _STRICT.add(self)
 
     def who(self) -> tuple[Any, Any]:
         """Return the user and the address; asked before every write."""
@@ -55,6 +62,10 @@ class Provider:
         """Return this provider with whatever *newer* has in place of its own."""
         given = {name: value for name, value in vars(newer).items() if value}
         return replace(self, **given) if given else self
+
+
+_STRICT: WeakSet[Provider] = WeakSet()
+"""The providers in use that may refuse writes."""
 
 
 class _Sharing:
@@ -85,8 +96,11 @@ class _Sharing:
 _ASYNCIO = "sqlalchemy.ext.asyncio"
 """A module that costs 20 ms to import, so that this is left to those who use it."""
 
-_OF_TARGET: WeakKeyDictionary[Any, Provider] = WeakKeyDictionary()
-"""The providers of sessions and of their classes, asyncio ones included."""
+_OF_TARGET: WeakKeyDictionary[type[Any], Provider] = WeakKeyDictionary()
+"""The providers of classes of sessions, asyncio ones included."""
+
+_OWN = "_chrononaut_provider"
+"""Where a session keeps its own provider."""
 
 _ACTING: ContextVar[ref[Session] | None] = ContextVar("chrononaut_acting", default=None)
 """The session that last did something in this context."""
@@ -94,7 +108,11 @@ _ACTING: ContextVar[ref[Session] | None] = ContextVar("chrononaut_acting", defau
 
 def provide(target: Any, provider: Provider) -> None:
     """Give a session, or a class of sessions, a provider, or renew what it has."""
-    _OF_TARGET[target] = _OF_TARGET.get(target, Provider()).merged(provider)
+    if isinstance(target, type):
+        _OF_TARGET[target] = _OF_TARGET.get(target, Provider()).merged(provider)
+    else:
+        own = vars(target)
+        own[_OWN] = own.get(_OWN, Provider()).merged(provider)
 
 
 def provider_of(session: Session) -> Provider | None:
@@ -102,14 +120,12 @@ def provider_of(session: Session) -> Provider | None:
 
     The session's wins over its class's, a class's over those of its bases.
     """
-    if not _OF_TARGET:
-        return None
     asyncio = sys.modules.get(_ASYNCIO)
     wrapper = asyncio.async_session(session) if asyncio is not None else None
     found: Provider | None = None
     for one in (session, wrapper) if wrapper is not None else (session,):
-        for target in (*reversed(type(one).__mro__[:-1]), one):
-            given = _OF_TARGET.get(target)
+        classes = (_OF_TARGET.get(kind) for kind in reversed(type(one).__mro__[:-1]))
+        for given in (*classes, vars(one).get(_OWN)):
             if given is not None:
                 found = given if found is None else found.merged(given)
     return found
@@ -126,9 +142,9 @@ def async_classes(name: str) -> tuple[type[Any], ...]:
     return () if asyncio is None else (getattr(asyncio, name),)
 
 
-def own_providers() -> list[Provider]:
-    """Return the providers of all sessions and their classes."""
-    return list(_OF_TARGET.values())
+def anybody_strict() -> bool:
+    """Whether some engine or session may refuse writes that have no reason."""
+    return len(_STRICT) > 0
 
 
 def act(session: Session) -> None:

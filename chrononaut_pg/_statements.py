@@ -85,12 +85,12 @@ _GOES_ON = re.compile(r";\s*\w")
 
 _ENDS_INSIDE = re.compile(rf";\s*(?:{'|'.join(sorted(_ENDS))})\b", re.IGNORECASE)
 
-_TABLE_AS = re.compile(
-    r"\btable\b.*?\bas[\s(]+(?:execute|select|table|values|with)\b",
-    re.IGNORECASE | re.DOTALL,
-)
+_TABLE = re.compile(r"\btable\b", re.IGNORECASE)
 
-_CALL = re.compile(r'([\w$."]+)\s*\(')
+_AS = re.compile(r"\bas[\s(]+(?:execute|select|table|values|with)\b", re.IGNORECASE)
+
+_CALL = re.compile(r'(?<![\w$."])([\w$."]++)\s*+\(')
+"""Looks at each word once: literals may be long."""
 
 # What may stand before a parenthesis and changes nothing: keywords and the most common
 # functions of PostgreSQL. Anything else may be a function that writes.
@@ -214,6 +214,9 @@ _HARMLESS = frozenset(
     ]
 )
 
+_LONG = 20_000
+"""Characters; a longer statement most likely holds data, and will not come again."""
+
 _KNOWN_ELEMENTS = ("sqlalchemy.", "chrononaut_pg.")
 """Where elements come from that are known; others may compile to anything."""
 
@@ -232,20 +235,26 @@ def kind_of(compiled: Compiled | None, text: str) -> Kind:
     return found
 
 
-@lru_cache(maxsize=1024)
 def kind_of_text(text: str) -> Kind:
-    """Return what a textual statement may do."""
+    """Return what a textual statement may do; that of long ones is not remembered."""
+    return _kind_of_text(text) if len(text) <= _LONG else _examine_text(text)
+
+
+def _examine_text(text: str) -> Kind:
     word = first_word(text)
     if _ENDS_INSIDE.search(text):
         return Kind.SCRIPT
     if word in _ENDS:
         return Kind.ROLLBACK
     if word == "" or word in _VERBS:
-        makes = word == "create" and _TABLE_AS.search(text)
+        makes = word == "create" and _makes_table(text)
         return Kind.WRITE if makes or _GOES_ON.search(text) else Kind.VERB
     if word in _READS and not _WRITES.search(text) and not _calls_unknown(text):
         return Kind.READ
     return Kind.WRITE
+
+
+_kind_of_text = lru_cache(maxsize=1024)(_examine_text)
 
 
 def changes_data(compiled: Compiled | None, text: str) -> bool:
@@ -265,6 +274,15 @@ def first_word(text: str) -> str:
         at = found.end()
     word = re.compile(r"\w+").match(text, at)
     return word[0].lower() if word else ""
+
+
+def _makes_table(text: str) -> bool:
+    """Whether it may be a CREATE TABLE ... AS, whose query may call anything."""
+    for part in text.split(";"):
+        table = _TABLE.search(part)
+        if table and _AS.search(part, table.end()):
+            return True
+    return False
 
 
 def _calls_unknown(text: str) -> bool:

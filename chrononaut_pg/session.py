@@ -15,13 +15,13 @@ from sqlalchemy.orm import InstanceState, Session, scoped_session, sessionmaker
 
 from chrononaut_pg._emission import (
     Listener,
-    anybody_strict,
     listen_to_engine,
     listener_of,
 )
 from chrononaut_pg._providers import (
     Provider,
     act,
+    anybody_strict,
     async_classes,
     is_async,
     provide,
