@@ -292,6 +292,14 @@ create sequence if not exists chrononaut.change_id
 comment on sequence chrononaut.change_id is
     'Numbers all changes of all tables. Its cache must stay 1: the numbers give the order.';
 
+create sequence if not exists chrononaut.remembered
+    as bigint
+    minvalue 0
+    cache 1;
+
+comment on sequence chrononaut.remembered is
+    'What currval() says is each session''s own: the last transaction''s id and who wrote its row.';
+
 -- Default privileges may have granted too much; later grants are the database owner's.
 do $rights$
 begin
@@ -304,7 +312,7 @@ begin
     if current_setting('chrononaut.installed_version')::integer < 3 then
         revoke all on
             chrononaut.column_period, chrononaut.mark,
-            chrononaut.record_lock, chrononaut.record_lock_event
+            chrononaut.record_lock, chrononaut.record_lock_event, chrononaut.remembered
             from public;
     end if;
 end

@@ -1,7 +1,8 @@
 -- The transaction row, and time that is exact.
 --
--- The first recorded statement of a transaction inserts its row and remembers where, in a
--- transaction-local setting; later ones fetch that very tuple. The row is written again
+-- The first recorded statement of a transaction inserts its row. That it is there, the
+-- session remembers as currval() of a sequence: only the core's functions can set that, and
+-- only for their own session, so later statements take its word. The row is written again
 -- only to note a suppression. Safe to replay.
 
 create or replace function chrononaut._system_identifier()
@@ -137,44 +138,62 @@ comment on function chrononaut._transaction_id() is
     'Id of the current transaction: incarnation << 40 plus the top-level transaction id.';
 
 
-create or replace function chrononaut._open_transaction(info jsonb, said text default null)
-    returns tid
+create or replace function chrononaut._remembered_transaction()
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- A row that was written at the top level cannot go before its transaction does. One
+    -- that a subtransaction wrote is there as long as that was not rolled back. Who wrote
+    -- in an earlier transaction has written nothing in this one, of the same cluster.
+    select format(
+        'case when %1$s & %2$s = %3$s then %1$s '
+            'when %1$s & %2$s < %3$s then - ((%1$s >> 40 << 40) + %3$s) '
+            'when pg_xact_status((%1$s & %2$s)::text::xid8) = ''in progress'' '
+            'then (%1$s >> 40 << 40) + %3$s end',
+        'currval(''chrononaut.remembered''::regclass)',
+        (1::bigint << 40) - 1,
+        'pg_current_xact_id()::text::bigint')
+$$;
+
+comment on function chrononaut._remembered_transaction() is
+    'An expression: id of this transaction, negative if it has no row; null if that is not known.';
+
+
+create or replace function chrononaut._record_transaction(info jsonb)
+    returns bigint
     language plpgsql
 as $$
 -- Only called by definer functions, in whose name and on whose pinned path it runs.
 #variable_conflict use_variable
 declare
-    v_row tid;
-    v_remembered text;
+    v_id bigint := chrononaut._transaction_id();
+    v_writer xid;
 begin
     insert into chrononaut.transaction (
         id, xid, snapshot, began_at, issued_at, change_info,
         db_user, application_name, client_addr)
     values (
-        (coalesce(
-            (select i.number from chrononaut.incarnation i
-                where i.verified_start = pg_postmaster_start_time()),
-            chrononaut._verify_incarnation())::bigint << 40)
-            + pg_current_xact_id()::text::bigint,
-        pg_current_xact_id(), pg_current_snapshot(), now(), clock_timestamp(), info,
+        v_id, pg_current_xact_id(), pg_current_snapshot(), now(), clock_timestamp(), info,
         coalesce(nullif(current_setting('role'), 'none'), session_user),
         current_setting('application_name'), inet_client_addr())
     on conflict (id) do nothing
-    returning transaction.ctid into v_row;
-    if v_row is null then
-        select t.ctid into strict v_row
+    returning transaction.xmin into v_writer;
+    if v_writer is null then
+        select t.xmin into strict v_writer
         from chrononaut.transaction t
-        where t.id = chrononaut._transaction_id();
-        said := null;
+        where t.id = v_id;
     end if;
-    v_remembered := set_config('chrononaut.transaction_row', v_row::text, true)
-        || set_config('chrononaut.transaction_said', said, true);
-    return v_row;
+    -- The writer is the transaction or one of its subtransactions, which began later.
+    perform setval('chrononaut.remembered'::regclass,
+        v_id + ((v_writer::text::bigint - v_id) & ((1::bigint << 32) - 1)));
+    return v_id;
 end;
 $$;
 
-comment on function chrononaut._open_transaction(jsonb, text) is
-    'Makes sure that the transaction has its row, remembers it and returns its place.';
+comment on function chrononaut._record_transaction(jsonb) is
+    'Makes sure that the transaction has its row, lets the session remember it, returns its id.';
 
 
 create or replace function chrononaut._suppressed(versioning_id integer)
@@ -186,7 +205,7 @@ as $$
 #variable_conflict use_variable
 declare
     v_name text;
-    v_row tid;
+    v_transaction bigint;
 begin
     if not pg_has_role(chrononaut._caller(), chrononaut._owner(), 'member') then
         return false;
@@ -194,15 +213,11 @@ begin
     select format('%I.%I', v.schema_name, v.table_name) into strict v_name
     from chrononaut.versioning v
     where v.id = versioning_id;
-    v_row := chrononaut._open_transaction(chrononaut.change_info());
+    v_transaction := chrononaut._record_transaction(chrononaut.change_info());
     update chrononaut.transaction t
     set suppressed = t.suppressed || v_name
-    where t.ctid = v_row
-        and (t.suppressed is null or v_name <> all (t.suppressed))
-    returning t.ctid into v_row;
-    if found then
-        perform set_config('chrononaut.transaction_row', v_row::text, true);
-    end if;
+    where t.id = v_transaction
+        and (t.suppressed is null or v_name <> all (t.suppressed));
     return true;
 end;
 $$;

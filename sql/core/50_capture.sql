@@ -198,7 +198,6 @@ declare
     v_shared jsonb;
     v_probe bigint;
     v_transaction bigint;
-    v_writer xid;
     v_operation char(1);
     v_tuple tid;
     v_own bigint;
@@ -206,6 +205,7 @@ declare
     v_ended bigint;
     v_moved bigint;
     v_followed boolean;
+    v_nothing boolean;
 begin%1$s$body$,
         case when v.require_change_info then format($body$
     if chrononaut._says_nothing(v_said, %2$L) then
@@ -230,7 +230,8 @@ create or replace function chrononaut._capture_info(
     set search_path = pg_catalog, pg_temp
 as $$
     -- The first row of a transaction pays for every expression in it once more, and every
-    -- row for those inside of its insert: so they are few, and assignments where they can.
+    -- row for those inside of its insert: so they are few, and outside of it. Returning a
+    -- variable, v_nothing, takes none.
     select format($body$
     begin
         %1$sv_info := case
@@ -297,21 +298,20 @@ create or replace function chrononaut._capture_open()
     set search_path = pg_catalog, pg_temp
 as $$
     select $body$
-    if v_transaction is null then
-        v_transaction := chrononaut._record_transaction(coalesce(v_shared, v_info));
-    elsif v_transaction < 0 then
-        v_transaction := - v_transaction;
+    if v_transaction < 0 then
         insert into chrononaut.transaction (
             id, xid, snapshot, began_at, issued_at, change_info,
             db_user, application_name, client_addr)
         values (
-            v_transaction, pg_current_xact_id(), pg_current_snapshot(), now(),
+            - v_transaction, pg_current_xact_id(), pg_current_snapshot(), now(),
             clock_timestamp(), coalesce(v_shared, v_info),
             coalesce(nullif(current_setting('role'), 'none'), session_user),
             current_setting('application_name'), inet_client_addr())
-        returning transaction.xmin into v_writer;
-        v_own := setval('chrononaut.remembered'::regclass, v_transaction
-            + ((v_writer::text::bigint - v_transaction) & 4294967295));
+        returning transaction.id, setval('chrononaut.remembered'::regclass, transaction.id
+            + ((transaction.xmin::text::bigint - transaction.id) & 4294967295))
+        into v_transaction, v_own;
+    elsif v_transaction is null then
+        v_transaction := chrononaut._record_transaction(coalesce(v_shared, v_info));
     end if;$body$
 $$;
 
@@ -481,7 +481,7 @@ as $$
             then 'U'::char(1) else 'D'::char(1) end;
         v_tuple := case when age(old.xmin) <= age(pg_current_xact_id()::xid) then old.ctid end;%1$s
         if tg_op = 'DELETE' or v_operation = 'U' and new.xmax = '0'::xid then
-            return null;
+            return v_nothing;
         end if;
     end if;
     if tg_op = 'INSERT' or v_operation = 'D' then%3$s

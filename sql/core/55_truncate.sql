@@ -15,7 +15,6 @@ declare
     v chrononaut.versioning;
     v_said text := nullif(current_setting('chrononaut.change_info', true), '');
     v_info jsonb;
-    v_row tid;
     v_leaf regclass;
     v_rows bigint;
     v_count bigint := 0;
@@ -42,7 +41,7 @@ begin
         v_count := v_count + v_rows;
     end loop;
     if v_count > 0 then
-        v_row := chrononaut._open_transaction(v_info - 'tables');
+        perform chrononaut._record_transaction(v_info - 'tables');
     end if;
     return null;
 end;

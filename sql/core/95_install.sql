@@ -59,7 +59,7 @@ begin
             case c.relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end, c.relname)
         from pg_class c
         where c.relnamespace = 'chrononaut'::regnamespace
-            and (c.relkind in ('r', 'v') or c.relname = 'change_id')
+            and (c.relkind in ('r', 'v') or c.relname in ('change_id', 'remembered'))
             and pg_get_userbyid(c.relowner) <> v_owner
     loop
         execute format('alter %s owner to %I', v_object.what, v_owner);

@@ -7,3 +7,9 @@ alter table chrononaut.versioning
 
 -- Functions whose parameters changed: core/ makes them anew.
 drop function if exists chrononaut._check_words(regclass, text, text, boolean, boolean);
+
+-- Functions that capture no longer needs; it is written anew before anybody writes.
+drop function if exists chrononaut._open_transaction(jsonb, text);
+drop function if exists chrononaut._explain(integer, text);
+drop function if exists chrononaut._said_by();
+drop function if exists chrononaut._row_insert(chrononaut.versioning, text, text, text, text);

@@ -110,50 +110,104 @@ def test_other_tables_and_granularities_share_the_row(db: Db) -> None:
     assert value(db, COUNT) == 1
 
 
-@pytest.mark.parametrize("text", ["(0,1)", "(99999,7)", "garbage", "(", "", "(0,0)"])
 @pytest.mark.parametrize("granularity", ["row", "statement"])
-def test_forged_place_of_the_transaction_row_is_harmless(
-    db: Db, granularity: str, text: str
+def test_row_written_in_a_released_savepoint_serves_the_rest_of_the_transaction(
+    db: Db, granularity: str
 ) -> None:
     version_note(db, f", granularity => '{granularity}'")
+    run(db, "savepoint outer_one")
+    run(db, "savepoint inner_one")
     run(db, "insert into note values (1)")
-    db.commit()
-    for setting in ["chrononaut.transaction_row", "chrononaut.transaction_said"]:
-        run(db, "select set_config(%s, %s, false)", [setting, text])
+    run(db, "release inner_one")
     run(db, "insert into note values (2)")
-    for setting in ["chrononaut.transaction_row", "chrononaut.transaction_said"]:
-        run(db, "select set_config(%s, %s, true)", [setting, text])
+    run(db, "release outer_one")
     run(db, "insert into note values (3)")
+    assert rows(
+        db,
+        "select t.xid = pg_current_xact_id(), count(*) from note_history h"
+        " join chrononaut.transaction t on t.id = h.transaction_id group by 1",
+    ) == [(True, 3)]
+
+
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+def test_row_is_made_again_when_the_savepoint_around_a_released_one_is_rolled_back(
+    db: Db, granularity: str
+) -> None:
+    version_note(db, f", granularity => '{granularity}'")
+    run(db, "insert into note values (0)")
+    db.commit()
+    for key in (1, 2):
+        run(db, "savepoint outer_one")
+        run(db, "savepoint inner_one")
+        run(db, "insert into note values (%s)", [key])
+        run(db, "release inner_one")
+        run(db, "rollback to outer_one")
+    run(db, "insert into note values (3)")
+    run(db, "insert into note values (4)")
     assert rows(
         db,
         "select h.id, t.xid = pg_current_xact_id() from note_history h"
         " join chrononaut.transaction t on t.id = h.transaction_id"
         " order by h.change_id",
-    ) == [(1, False), (2, True), (3, True)]
+    ) == [(0, False), (3, True), (4, True)]
 
 
-def test_forged_memory_cannot_borrow_another_transactions_words(
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+def test_session_that_discards_what_it_remembers_finds_its_row_again(
+    db: Db, granularity: str
+) -> None:
+    version_note(db, f", granularity => '{granularity}'")
+    run(db, "insert into note values (1)")
+    db.commit()
+    run(db, "discard sequences")
+    run(db, "insert into note values (2)")
+    run(db, "discard sequences")
+    run(db, "savepoint s")
+    run(db, "insert into note values (3)")
+    run(db, "rollback to s")
+    run(db, "insert into note values (4)")
+    assert rows(
+        db,
+        "select h.id, t.xid = pg_current_xact_id() from note_history h"
+        " join chrononaut.transaction t on t.id = h.transaction_id"
+        " order by h.change_id",
+    ) == [(1, False), (2, True), (4, True)]
+
+
+def test_prepared_transaction_is_not_taken_for_the_one_that_follows(
     db: Db, connect: Connect
 ) -> None:
     version_note(db)
-    run(db, "select chrononaut.set_change_info('boss')")
+    run(db, "savepoint s")
     run(db, "insert into note values (1)")
-    place = value(db, "select ctid::text from chrononaut.transaction")
+    run(db, "release s")
+    run(db, "prepare transaction 'p'")
+    run(db, "insert into note values (2)")
+    run(db, "commit")
+    run(connect(autocommit=True), "commit prepared 'p'")
+    assert rows(
+        db,
+        "select h.id, t.xid::text::bigint = h.transaction_id & ((1::bigint << 40) - 1)"
+        " from note_history h join chrononaut.transaction t on t.id = h.transaction_id"
+        " order by h.change_id",
+    ) == [(1, True), (2, True)]
+
+
+def test_writers_cannot_touch_what_sessions_remember(
+    db: Db, connect: Connect, role: MakeRole
+) -> None:
+    version_note(db)
+    worker = role("worker")
+    run(db, f"grant all on note to {worker}")
     db.commit()
-    forger = connect()
-    said = value(
-        forger,
-        "select current_setting('role') || ' ' || session_user || ' '"
-        " || current_setting('application_name')",
-    )
-    run(forger, "select set_config('chrononaut.transaction_row', %s, true)", [place])
-    run(forger, "select set_config('chrononaut.transaction_said', %s, true)", [said])
-    run(forger, "insert into note values (2)")
-    assert value(
-        forger,
-        "select change_info -> 'user_id' is distinct from '\"boss\"'"
-        " from note_history where id = 2",
-    )
+    session = connect(worker)
+    run(session, "insert into note values (1)")
+    session.commit()
+    for call in ("currval(%s)", "nextval(%s)", "setval(%s, 7)"):
+        refusal(session, "42501", f"select {call}", ["chrononaut.remembered"])
+    run(session, "insert into note values (2)")
+    session.commit()
+    assert value(db, COUNT) == 2
 
 
 def test_db_user_follows_set_role(db: Db, connect: Connect, role: MakeRole) -> None:
