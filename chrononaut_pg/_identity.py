@@ -43,7 +43,7 @@ def find_all(session: Session, keys: Iterable[Identity]) -> dict[Identity, Any]:
     return found
 
 
-def is_among(model: type[Any], keys: Sequence[Key]) -> ColumnElement[bool]:
+def _is_among(model: type[Any], keys: Sequence[Key]) -> ColumnElement[bool]:
     """Return the condition that a row of a model has one of the keys."""
     columns = [getattr(model, name) for name in key_names(model)]
     if len(keys) == 1:
@@ -86,12 +86,12 @@ def _top(model: type[Any]) -> type[Any]:
 def _found(model: type[Any], keys: list[Key]) -> tuple[Select[Any], dict[str, Any]]:
     """Return a statement for the objects with these keys, and its parameters."""
     if len(keys) > 1 or not is_declared(model) or None in keys[0]:
-        return _anew(select(model).where(is_among(model, keys))), {}
+        return _anew(select(model).where(_is_among(model, keys))), {}
     notes = declaration(model).notes
     values = {f"chrononaut_{n}": value for n, value in enumerate(keys[0])}
     if "by key" not in notes:  # made once, so that SQLAlchemy knows it again at once
         places: Key = tuple(bindparam(name) for name in values)
-        notes["by key"] = _anew(select(model).where(is_among(model, [places])))
+        notes["by key"] = _anew(select(model).where(_is_among(model, [places])))
     return notes["by key"], values
 
 

@@ -1,14 +1,25 @@
 """Who belongs to a relation of an object, read and changed, whatever its kind."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, false, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    false,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import RelationshipProperty, with_parent
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import KeyFuncDict, collection_adapter
 from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import BinaryExpression
 
 from chrononaut_pg.exceptions import RevertError
 
@@ -16,6 +27,17 @@ Tree = dict[str, "Tree"]
 """Names of relations, each with those of what it leads to."""
 
 _BY_QUERY = ("dynamic", "write_only")
+
+_OTHERS = "chrononaut_others"
+
+_Pairs = list[tuple[str, str, Any]]
+"""Parameters, attributes of an owner for them, and columns that equal them."""
+
+_COMPARED = "chrononaut_compared"
+"""Where the info of a relation keeps its pairs."""
+
+_MADE = "chrononaut_statements"
+"""Where it keeps the statements that are made once, by what else they select."""
 
 _ANEW = {"populate_existing": True}
 
@@ -138,8 +160,8 @@ def queried(
     """
     if _leads_nowhere(owner, relation):
         return []
-    statement = select(relation.entity).where(_belongs_to(owner, relation))
-    return [one for [one] in _rows(owner, relation, statement, options, anew)]
+    statement, values = _statement(owner, relation)
+    return [one for [one] in _rows(owner, statement, values, options, anew)]
 
 
 def can_take_along(relation: RelationshipProperty[Any], model: type[Any]) -> bool:
@@ -155,30 +177,106 @@ def can_take_along(relation: RelationshipProperty[Any], model: type[Any]) -> boo
 def queried_with(
     owner: Any,
     relation: RelationshipProperty[Any],
-    others: ColumnElement[bool],
+    names: tuple[str, ...],
+    others: Sequence[tuple[Any, ...]],
     options: Iterable[Any] = (),
 ) -> tuple[list[Any], list[Any]]:
-    """Load a relation anew; return its objects, and others that a condition names.
+    """Load a relation anew; return its objects, and others that have certain keys.
 
-    All are read by one statement.
+    *names* are the attributes of the keys. All are read by one statement.
     """
-    nowhere = _leads_nowhere(owner, relation)
-    belongs = false() if nowhere else _belongs_to(owner, relation)
-    statement = select(relation.entity, belongs).where(or_(belongs, others))
-    found = _rows(owner, relation, statement, options, True)
+    statement, values = _statement(owner, relation, names)
+    values[_OTHERS] = others if len(names) > 1 else [value for [value] in others]
+    found = _rows(owner, statement, values, options, True)
     mine = [one for one, belongs in found if belongs]
     _commit(owner, relation, mine)
     return mine, [one for one, belongs in found if not belongs]
 
 
-def _belongs_to(owner: Any, relation: RelationshipProperty[Any]) -> ColumnElement[bool]:
-    return with_parent(owner, getattr(type(owner), relation.key))
+def _statement(
+    owner: Any, relation: RelationshipProperty[Any], others: tuple[str, ...] = ()
+) -> tuple[Select[Any], dict[str, Any]]:
+    """Return what selects the objects of a relation, and its parameters.
+
+    With *others*, the attributes of keys, whatever has one of certain keys is selected,
+    too, and whether it belongs to the relation. Where columns are equal and no more,
+    statements are made once.
+    """
+    if _leads_nowhere(owner, relation):
+        return _selecting(relation, false(), others), {}
+    pairs = _compared(relation)
+    if pairs is None:
+        belongs = with_parent(owner, getattr(type(owner), relation.key))
+        return _selecting(relation, belongs, others), {}
+    made = relation.info.setdefault(_MADE, {})
+    if others not in made:
+        equal = (column == bindparam(place) for place, _, column in pairs)
+        made[others] = _selecting(relation, and_(*equal), others)
+    values = {place: getattr(owner, name) for place, name, _ in pairs}
+    return made[others], values
+
+
+def _selecting(
+    relation: RelationshipProperty[Any],
+    belongs: ColumnElement[bool],
+    others: tuple[str, ...],
+) -> Select[Any]:
+    found: Select[Any] = select(relation.entity).where(belongs)
+    if others:
+        columns = [getattr(relation.mapper.class_, name) for name in others]
+        key: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
+        is_one = key.in_(bindparam(_OTHERS, expanding=True))
+        found = select(relation.entity, belongs).where(or_(belongs, is_one))
+    return found.order_by(*relation.order_by) if relation.order_by else found
+
+
+def _compared(relation: RelationshipProperty[Any]) -> _Pairs | None:
+    """Return attributes of owners and what they equal, if a relation is no more."""
+    if _COMPARED not in relation.info:
+        found = _pairs(relation) if _is_plain(relation) else None
+        relation.info[_COMPARED] = found
+    known: _Pairs | None = relation.info[_COMPARED]
+    return known
+
+
+def _pairs(relation: RelationshipProperty[Any]) -> _Pairs:
+    owner, target = relation.parent, relation.mapper
+    return [
+        (
+            f"chrononaut_{n}",
+            owner.get_property_by_column(local).key,
+            getattr(target.class_, target.get_property_by_column(remote).key),
+        )
+        for n, (local, remote) in enumerate(relation.local_remote_pairs or ())
+    ]
+
+
+def _is_plain(relation: RelationshipProperty[Any]) -> bool:
+    """Whether the condition of a relation is that mapped columns are equal."""
+    pairs = relation.local_remote_pairs or ()
+    wanted = {frozenset(pair) for pair in pairs}
+    return (
+        relation.secondary is None
+        and relation.entity is relation.mapper
+        and all(relation.parent.columns.contains_column(local) for local, _ in pairs)
+        and all(relation.mapper.columns.contains_column(one) for _, one in pairs)
+        and all(
+            isinstance(part, Column)
+            or getattr(part, "operator", None) is operators.and_
+            or (_is_equality(part) and frozenset([part.left, part.right]) in wanted)
+            for part in cast(Iterable[Any], visitors.iterate(relation.primaryjoin))
+        )
+    )
+
+
+def _is_equality(part: Any) -> bool:
+    return isinstance(part, BinaryExpression) and part.operator is operators.eq
 
 
 def _rows(
     owner: Any,
-    relation: RelationshipProperty[Any],
     statement: Select[Any],
+    values: dict[str, Any],
     options: Iterable[Any],
     anew: bool,
 ) -> list[Any]:
@@ -186,10 +284,8 @@ def _rows(
     assert session is not None
     if options:
         statement = statement.options(*options)
-    if relation.order_by:
-        statement = statement.order_by(*relation.order_by)
     how = _ANEW if anew else _AS_LOADED
-    return list(session.execute(statement, execution_options=how).unique())
+    return list(session.execute(statement, values, execution_options=how).unique())
 
 
 def _commit(owner: Any, relation: RelationshipProperty[Any], found: list[Any]) -> None:

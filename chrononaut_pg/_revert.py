@@ -5,7 +5,7 @@ then it is written in the order that constraints ask for: what came since is del
 what is gone comes again, values and relations become what they were.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapper, RelationshipProperty, Session, object_session
 
 from chrononaut_pg import _association as association
 from chrononaut_pg._comparing import same
-from chrononaut_pg._identity import Identity, find, find_all, identity, is_among
+from chrononaut_pg._identity import Identity, find, find_all, identity, key_names
 from chrononaut_pg._members import (
     Tree,
     can_take_along,
@@ -113,7 +113,8 @@ class Plan:
         relation = relation_of(type(past), name)
         was = members(past, relation, eager(relation.entity.class_, tree), known=True)
         keys = [identity(type(one), one) for one in was]
-        now, known = self._present(node.live, name, self._new(keys), tree)
+        new = [key for key in keys if key not in self._nodes]
+        now, known = self._present(node.live, name, new, tree)
         known.update((identity(type(one), one), one) for one in now)
         found = Relation(relation, [], now, rows=association.rows_of(past, relation))
         node.relations.append(found)
@@ -145,8 +146,9 @@ class Plan:
         options = eager(relation.entity.class_, tree)
         if not others or not all(can_take_along(relation, m) for m, _ in others):
             return self._note(members(live, relation, options, anew=True)), {}
-        wanted = is_among(others[0][0], [key for _, key in others])
-        now, found = map(self._note, queried_with(live, relation, wanted, options))
+        names, keys = key_names(others[0][0]), [key for _, key in others]
+        read = queried_with(live, relation, names, keys, options)
+        now, found = map(self._note, read)
         there = {identity(type(one), one): one for one in found}
         return now, {**dict.fromkeys(others), **there}
 
@@ -155,14 +157,11 @@ class Plan:
         self._fresh.update(id(one) for one in fresh)
         return fresh
 
-    def _new(self, keys: Iterable[Identity]) -> list[Identity]:
-        return [key for key in keys if key not in self._nodes]
-
     def _made(
         self, was: Mapping[Identity, Any], known: Mapping[Identity, Any]
     ) -> list[Node]:
         """Return a node for each object of the past, with what it is now."""
-        new = self._new(was)
+        new = [key for key in was if key not in self._nodes]
         asked = find_all(self._session, [key for key in new if key not in known])
         for key in new:
             live = known[key] if key in known else asked.get(key)
