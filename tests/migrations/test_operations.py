@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from alembic.operations import Operations
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from tests.migrations.conftest import Migrating
@@ -101,6 +101,8 @@ def test_lock_that_is_not_to_be_had_is_an_error_after_the_retries(
     migrating: Migrating, item: str, engine: Engine
 ) -> None:
     migrating.connection.commit()
+    given_up: list[str] = []
+    event.listen(migrating.connection, "rollback_savepoint", note_in(given_up))
     with engine.connect() as other:
         other.execute(text('lock table "Item" in row exclusive mode'))
         op: Any = migrating.op
@@ -108,21 +110,36 @@ def test_lock_that_is_not_to_be_had_is_an_error_after_the_retries(
             op.create_versioning(item, lock_timeout="50ms", retries=1)
 
     assert getattr(caught.value.orig, "sqlstate", None) == "55P03"
+    assert len(given_up) == 2
     assert count(migrating, "select current_setting('lock_timeout')") == "0"
 
 
-def test_lock_that_comes_free_is_waited_for(
-    migrating: Migrating, item: str, engine: Engine, db: Db
+def note_in(given_up: list[str]) -> Any:
+    """Return a handler that notes each savepoint that is rolled back."""
+
+    def note(connection: Any, name: str, context: Any) -> None:
+        given_up.append(name)
+
+    return note
+
+
+def test_lock_that_comes_free_is_taken_by_the_next_try(
+    migrating: Migrating, item: str, engine: Engine
 ) -> None:
     migrating.connection.commit()
-    db.execute("set statement_timeout = '10s'")
+    given_up: list[str] = []
+    event.listen(migrating.connection, "rollback_savepoint", note_in(given_up))
     with engine.connect() as other:
         other.execute(text('lock table "Item" in row exclusive mode'))
-        other.execute(text("set idle_in_transaction_session_timeout = '300ms'"))
-        op: Any = migrating.op
-        op.create_versioning(item, lock_timeout="100ms", retries=10)
-        other.invalidate()
 
+        @event.listens_for(migrating.connection, "rollback_savepoint")
+        def release(connection: Any, name: str, context: Any) -> None:
+            other.rollback()
+
+        op: Any = migrating.op
+        op.create_versioning(item, lock_timeout="50ms", retries=3)
+
+    assert len(given_up) == 1
     assert count(migrating, "select count(*) from chrononaut.versioned_tables") == 1
 
 
