@@ -13,6 +13,9 @@ as $$
 declare
     v_type pg_type;
 begin
+    if type = 0 then
+        return null;  -- of a column that was dropped
+    end if;
     loop
         select t.* into strict v_type from pg_type t where t.oid = type;
         exit when v_type.typtype <> 'd';
@@ -25,7 +28,7 @@ end;
 $$;
 
 comment on function chrononaut._history_type(oid) is
-    'The type that history stores: without length limits, domains as their base type.';
+    'The type that history stores: without length limits, domains as their base type; null for 0.';
 
 
 create or replace function chrononaut._column_value(

@@ -194,9 +194,11 @@ as $$
         'Add a primary key, or name another key with alter_versioning(..., key => ...).'
     where not exists (
         select from chrononaut._unique_keys(v.relid) u
-        where u.problem is null and u.key @> v.key
-            and (u.key <@ v.key
-                or exists (select from pg_class c where c.oid = v.relid and c.relkind = 'p')))
+        where u.problem is null and (
+            u.is_primary and not v.key_given  -- the next sync takes it
+            or u.key @> v.key
+                and (u.key <@ v.key
+                    or exists (select from pg_class c where c.oid = v.relid and c.relkind = 'p'))))
 $$;
 
 comment on function chrononaut._misfits(chrononaut.versioning) is

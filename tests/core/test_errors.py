@@ -76,6 +76,25 @@ def test_check_versioning_reports_and_its_fix_mends(
     assert left == ([] if said != "no immediate unique index" else left)
 
 
+@pytest.mark.parametrize("dropped", ["id", "part", "id, drop column part"])
+@pytest.mark.parametrize("lockable", [True, False])
+def test_check_versioning_reports_key_columns_that_were_dropped(
+    db: Db, dropped: str, lockable: bool
+) -> None:
+    run(db, "create table item (id int, part int, v int, primary key (id, part))")
+    run(db, "select chrononaut.create_versioning('item', lockable => %s)", [lockable])
+    run(db, "insert into item values (1, 2, 3)")
+    run(db, f"alter table item drop column {dropped}, add primary key (v)")
+    found = rows(db, "select problem, fix from chrononaut.check_versioning()")
+    assert any("was dropped" in problem for problem, _ in found), found
+    assert {fix for _, fix in found} == {
+        "select chrononaut.sync_versioning('public.item');"
+    }
+    run(db, found[0][1])
+    run(db, "update item set v = 4")
+    assert problems(db) == []
+
+
 def test_check_versioning_reports_statement_granularity_that_no_longer_fits(
     db: Db,
 ) -> None:

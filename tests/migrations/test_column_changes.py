@@ -20,7 +20,7 @@ ROWS = [found.groupdict() for found in ROW.finditer(PAGE.read_text(encoding="utf
 
 
 def test_table_is_read() -> None:
-    assert len(ROWS) == 17
+    assert len(ROWS) == 18
 
 
 @pytest.fixture
