@@ -135,6 +135,23 @@ comment on column chrononaut.column_period.until is
     'The last change_id that may have recorded it; null while it is recorded.';
 
 
+create table if not exists chrononaut.key_period (
+    versioning_id integer not null references chrononaut.versioning on delete cascade,
+    until bigint not null,
+    columns integer[] not null,
+    primary key (versioning_id, until)
+);
+
+comment on table chrononaut.key_period is
+    'Former keys: which columns identified a row in changes up to a number.';
+comment on column chrononaut.key_period.versioning_id is
+    'The table, as chrononaut.versioning.id.';
+comment on column chrononaut.key_period.until is
+    'The last change_id that may have been recorded under that key.';
+comment on column chrononaut.key_period.columns is
+    'The key''s columns, as chrononaut.versioned_column.id.';
+
+
 create table if not exists chrononaut.incarnation (
     number integer primary key,
     system_identifier bigint not null unique,
@@ -311,7 +328,7 @@ begin
     end if;
     if current_setting('chrononaut.installed_version')::integer < 3 then
         revoke all on
-            chrononaut.column_period, chrononaut.mark,
+            chrononaut.column_period, chrononaut.key_period, chrononaut.mark,
             chrononaut.record_lock, chrononaut.record_lock_event, chrononaut.remembered
             from public;
     end if;

@@ -300,6 +300,7 @@ begin
             chrononaut._meta_name(v.meta, 'transaction_id'));
     end if;
     perform chrononaut._index_wanted(v);
+    perform chrononaut._index_former_keys(v);
 end;
 $$;
 
@@ -361,6 +362,38 @@ $$;
 
 comment on function chrononaut._add_history_key(chrononaut.versioning, text, name) is
     'Adds the primary key; a plain index where old rows lack a column that joined the key.';
+
+
+create or replace function chrononaut._index_former_keys(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_columns text;
+begin
+    -- Where a key shares no column with a former one, as_of() looks old changes up by that.
+    for v_columns in
+        select string_agg(format('%I', m.history_name), ', ' order by n.position)
+        from chrononaut.key_period p
+        cross join unnest(p.columns) with ordinality n(id, position)
+        join chrononaut.versioned_column m on m.id = n.id and m.state = 'tracked'
+        where p.versioning_id = v.id
+        group by p.until
+        having not bool_or(exists (
+            select from pg_index i
+            join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+            where i.indrelid = v.history_relid and a.attname = m.history_name))
+    loop
+        execute format('create index on %s (%s, %I)', v.history_relid::regclass, v_columns,
+            chrononaut._meta_name(v.meta, 'change_id'));
+    end loop;
+end;
+$$;
+
+comment on function chrononaut._index_former_keys(chrononaut.versioning) is
+    'Indexes the history by former keys that nothing indexes.';
 
 
 create or replace function chrononaut._index_wanted(v chrononaut.versioning)

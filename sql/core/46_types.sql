@@ -111,8 +111,10 @@ begin
         from chrononaut.versioned_column m
         join pg_attribute a
             on a.attrelid = v.history_relid and a.attname = m.history_name and not a.attisdropped
-        where m.versioning_id = v.id and m.state = 'retired'
-            and chrononaut._is_own_type(a.atttypid)
+        where m.versioning_id = v.id and chrononaut._is_own_type(a.atttypid)
+            and (m.state = 'retired' or m.state <> 'tracked' and not exists (
+                select from pg_attribute l
+                where l.attrelid = v.relid and l.attnum = m.attnum and l.atttypid = a.atttypid))
     loop
         perform chrononaut._drop_views(v.id);
         execute format('alter table %s alter column %I type text using %s',

@@ -423,16 +423,108 @@ comment on function chrononaut._probably_later(chrononaut.versioning, text) is
     'A condition for indexes that all changes later than the moment fulfil.';
 
 
+create or replace function chrononaut._identity(v chrononaut.versioning)
+    returns table (
+        "position" bigint,
+        column_id integer,
+        live_name name,
+        history_name name,
+        operator text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- The key, then what else former keys had and the live table still has.
+    select row_number() over (order by min(k.era), min(k.position)), m.id, m.live_name,
+        m.history_name, chrononaut._key_operator(v.relid, m.live_name)
+    from (
+        select 0 as era, n.position, n.name, null::integer as id
+        from unnest(v.key) with ordinality n(name, position)
+        union all
+        select 1, n.position, null, n.id
+        from chrononaut.key_period p
+        cross join unnest(p.columns) with ordinality n(id, position)
+        where p.versioning_id = v.id
+    ) k
+    join chrononaut.versioned_column m
+        on m.versioning_id = v.id and m.state = 'tracked' and (m.live_name = k.name or m.id = k.id)
+    group by m.id, m.live_name, m.history_name
+$$;
+
+comment on function chrononaut._identity(chrononaut.versioning) is
+    'The columns that tell rows apart, now or under a former key.';
+
+
+create or replace function chrononaut._eras(v chrononaut.versioning)
+    returns table (low bigint, high bigint, columns integer[])
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- A former key that lost a column cannot be followed: the present one stands for it.
+    with present as (
+        select array_agg(m.id) as columns
+        from chrononaut.versioned_column m
+        where m.versioning_id = v.id and m.live_name = any (v.key) and m.state <> 'retired'
+    )
+    select lag(e.high) over (order by e.high), e.high, case
+        when e.columns <@ array(select i.column_id from chrononaut._identity(v) i) then e.columns
+        else p.columns end
+    from present p
+    cross join (
+        select k.until as high, k.columns from chrononaut.key_period k where k.versioning_id = v.id
+        union all
+        select null, n.columns from present n
+    ) e
+$$;
+
+comment on function chrononaut._eras(chrononaut.versioning) is
+    'What identified rows in which changes: in those after low, up to high.';
+
+
+create or replace function chrononaut._same_row(
+    v chrononaut.versioning,
+    alias text,
+    others text[])
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- What was one row then goes by the key of then: the key of the change.
+    with test as (
+        select i.position, i.column_id, format('%s.%I %s %s', alias, i.history_name, i.operator,
+                others[i.position]) as equal,
+            (select bool_and(i.column_id = any (e.columns)) from chrononaut._eras(v) e) as always
+        from chrononaut._identity(v) i
+    ), era as (
+        select concat_ws(' and ',
+                format('%s.%I operator(pg_catalog.>) ', alias, c.name) || e.low,
+                format('%s.%I operator(pg_catalog.<=) ', alias, c.name) || e.high,
+                (select string_agg(t.equal, ' and ' order by t.position) from test t
+                    where not t.always and t.column_id = any (e.columns))) as condition,
+            e.high
+        from chrononaut._eras(v) e,
+            (select chrononaut._meta_name(v.meta, 'change_id') as name) c
+    )
+    select concat_ws(' and ',
+        (select string_agg(t.equal, ' and ' order by t.position) from test t where t.always),
+        (select format('(%s)', string_agg(e.condition, ' or ' order by e.high desc))
+            from era e having count(*) > 1 and exists (select from test t where not t.always)))
+$$;
+
+comment on function chrononaut._same_row(chrononaut.versioning, text, text[]) is
+    'The condition that a change is of the row with other values, under the key of its time.';
+
+
 create or replace function chrononaut._stored_values(v chrononaut.versioning, alias text)
     returns text
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select string_agg(format('%s.%I', alias, m.history_name), ', ' order by k.position)
-    from unnest(v.key) with ordinality k(name, position)
-    join chrononaut.versioned_column m
-        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+    select string_agg(format('%s.%I', alias, i.history_name), ', ' order by i.position)
+    from chrononaut._identity(v) i
 $$;
 
 comment on function chrononaut._stored_values(chrononaut.versioning, text) is
@@ -498,13 +590,10 @@ create or replace function chrononaut._key_matches(
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select string_agg(format('%s.%I %s %s.%I', left_alias, m.history_name,
-        chrononaut._key_operator(v.relid, k.name),
-        right_alias, case when live then m.live_name else m.history_name end),
-        ' and ' order by k.position)
-    from unnest(v.key) with ordinality k(name, position)
-    join chrononaut.versioned_column m
-        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+    select chrononaut._same_row(v, left_alias, array(
+        select format('%s.%I', right_alias, case when live then i.live_name else i.history_name end)
+        from chrononaut._identity(v) i
+        order by i.position))
 $$;
 
 comment on function chrononaut._key_matches(chrononaut.versioning, text, text, boolean) is
@@ -651,19 +740,16 @@ create or replace function chrononaut._stored_key(
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select string_agg(format_type(a.atttypid, -1), ', ' order by k.position),
-        string_agg(format('k%s %s', k.position, format_type(a.atttypid, -1)), ', '
-            order by k.position),
-        string_agg(format('e.%I %s $%s', m.history_name,
-            chrononaut._key_operator(v.relid, k.name), k.position), ' and ' order by k.position)
-    from unnest(v.key) with ordinality k(name, position)
-    join chrononaut.versioned_column m
-        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
-    join pg_attribute a on a.attrelid = v.history_relid and a.attname = m.history_name
+    select string_agg(format_type(a.atttypid, -1), ', ' order by i.position),
+        string_agg(format('k%s %s', i.position, format_type(a.atttypid, -1)), ', '
+            order by i.position),
+        chrononaut._same_row(v, 'e', array_agg('$' || i.position order by i.position))
+    from chrononaut._identity(v) i
+    join pg_attribute a on a.attrelid = v.history_relid and a.attname = i.history_name
 $$;
 
 comment on function chrononaut._stored_key(chrononaut.versioning) is
-    'The key in history: its types, parameters for it, and the condition that e has that key.';
+    'What identifies rows in history: types, parameters, and the condition that e is of that row.';
 
 
 create or replace function chrononaut._write_superseded(v chrononaut.versioning)
@@ -674,6 +760,7 @@ as $$
 #variable_conflict use_variable
 declare
     v_key record := chrononaut._stored_key(v);
+    v_next bigint := (select count(*) + 1 from chrononaut._identity(v));
 begin
     -- A function, since the planner would charge a subquery for every row of every reader.
     execute format(
@@ -683,8 +770,8 @@ begin
         format('begin return exists (select from %s e where %s '
             'and e.%I operator(pg_catalog.>) $%s and e.%I operator(pg_catalog.=) $%s); end',
             chrononaut._history_reference(v), v_key.same,
-            chrononaut._meta_name(v.meta, 'change_id'), cardinality(v.key) + 1,
-            chrononaut._meta_name(v.meta, 'transaction_id'), cardinality(v.key) + 2));
+            chrononaut._meta_name(v.meta, 'change_id'), v_next,
+            chrononaut._meta_name(v.meta, 'transaction_id'), v_next + 1));
     perform chrononaut._drop_overloads('_superseded_' || v.id, v_key.types || ', bigint, bigint');
     execute format('comment on function chrononaut._superseded_%s(%s, bigint, bigint) is %L',
         v.id, v_key.types, format('Whether a transaction changed a key of %I.%I after a change.',
@@ -704,7 +791,7 @@ as $$
 #variable_conflict use_variable
 declare
     v_key record := chrononaut._stored_key(v);
-    v_next integer := cardinality(v.key) + 1;
+    v_next bigint := (select count(*) + 1 from chrononaut._identity(v));
 begin
     execute format(
         'create or replace function chrononaut._later_before_%s(%s, before_change bigint, clock jsonb) '

@@ -48,6 +48,26 @@ comment on function chrononaut._refresh_names(chrononaut.versioning) is
     'Follows renames of the live table, the history table, the view and their schemas.';
 
 
+create or replace function chrononaut._note_key(v chrononaut.versioning, new_key name[])
+    returns void
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    insert into chrononaut.key_period (versioning_id, until, columns)
+    select v.id, (select s.last_value from chrononaut.change_id s), array_agg(m.id order by k.position)
+    from unnest(v.key) with ordinality k(name, position)
+    join chrononaut.versioned_column m
+        on m.versioning_id = v.id and m.live_name = k.name and m.state <> 'retired'
+    where exists (select from pg_class c where c.oid = v.history_relid)
+        and not (v.key <@ new_key and v.key @> new_key)
+    having count(*) > 0
+    on conflict do nothing
+$$;
+
+comment on function chrononaut._note_key(chrononaut.versioning, name[]) is
+    'Notes up to which change rows were identified by the key that is left now.';
+
+
 create or replace function chrononaut._settle_key(v chrononaut.versioning)
     returns void
     language plpgsql
@@ -70,6 +90,7 @@ begin
         v_key := v.key;
     end;
     perform chrononaut._align_locks(v, v_key);
+    perform chrononaut._note_key(v, v_key);
     update chrononaut.versioning r set key = v_key where r.id = v.id;
 end;
 $$;

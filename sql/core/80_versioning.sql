@@ -192,6 +192,7 @@ begin
     returning r.* into v;
     perform chrononaut._check_options(v);
     perform chrononaut._align_locks(v_before, v.key);
+    perform chrononaut._note_key(v_before, v.key);
     perform chrononaut._set_parent(v, parent);
     v := chrononaut._entry(v.id);
     if v is distinct from v_before or exists (select from chrononaut._problems(v)) then

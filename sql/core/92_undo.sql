@@ -322,6 +322,40 @@ comment on function chrononaut._undo_range(chrononaut.versioning, text) is
     'First and last change that meet a condition, and what is to be known of them.';
 
 
+create or replace function chrononaut._check_known_keys(
+    v chrononaut.versioning,
+    condition text,
+    what text)
+    returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_unknown boolean := false;
+begin
+    if exists (select from chrononaut.key_period p where p.versioning_id = v.id) then
+        execute format('select exists (select from %s h where %s and num_nulls(%s) > 0)',
+            chrononaut._history_reference(v), condition, (
+                select string_agg(format('h.%I', k ->> 'history'), ', ')
+                from jsonb_array_elements(chrononaut._scope_key(v)) k))
+        into v_unknown;
+    end if;
+    if v_unknown then
+        perform chrononaut._refuse(v.relid,
+            format('%s cannot be undone: the key of %I.%I has got more columns since',
+                what, v.schema_name, v.table_name),
+            'Which rows it made is not known by the present key; revert or delete them one by one.',
+            'VH003');
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_known_keys(chrononaut.versioning, text, text) is
+    'Raises VH003 if changes to be undone do not tell the key that the table has now.';
+
+
 create or replace function chrononaut._undo_scope(
     v chrononaut.versioning,
     condition text,
@@ -351,6 +385,7 @@ begin
         return null;
     end if;
     perform chrononaut._check_drift(v.id);
+    perform chrononaut._check_known_keys(v, condition, what);
     v_scope := chrononaut._scope(v, condition, v_range.low, v_range.high);
     return v_scope || jsonb_build_object(
         'unknown', coalesce(to_jsonb(v_range.hidden), '[]'),

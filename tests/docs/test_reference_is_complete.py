@@ -16,7 +16,7 @@ SOURCES = "".join(
 RELATIONS = [
     "versioned_tables", "recent_changes", "transaction", "incarnation",
     "record_locks", "record_lock", "record_lock_event", "versioning",
-    "versioned_column", "column_period", "marks", "past_tables", "mark",
+    "versioned_column", "column_period", "key_period", "marks", "past_tables", "mark",
 ]  # fmt: skip
 
 PUBLIC = """
