@@ -59,6 +59,42 @@ comment on function chrononaut._row_of(integer, text, text[]) is
     'A row of the stored columns in the given states, to compare as an image.';
 
 
+create or replace function chrononaut._differ(
+    v chrononaut.versioning,
+    left_prefix text,
+    right_prefix text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Images are compared. Where equal values have equal images, values are: that is faster.
+    select concat_ws(' or ',
+        string_agg(format('%s.%I is distinct from %s.%I',
+                left_prefix, c.live_name, right_prefix, c.live_name), ' or ' order by c.attnum)
+            filter (where c.is_plain),
+        'row(' || string_agg(format('%s.%I', left_prefix, c.live_name), ', ' order by c.attnum)
+                filter (where not c.is_plain)
+            || ')::record operator(pg_catalog.*<>) row('
+            || string_agg(format('%s.%I', right_prefix, c.live_name), ', ' order by c.attnum)
+                filter (where not c.is_plain)
+            || ')::record')
+    from (
+        select i.live_name, i.attnum, a.atttypid = any ('{bool,"\"char\"",int2,int4,int8,oid,date,'
+                'time,timestamp,timestamptz,uuid,bytea}'::regtype[])
+            or a.atttypid in ('text'::regtype, 'varchar'::regtype) and coalesce((
+                select l.collisdeterministic
+                from pg_collation l where l.oid = a.attcollation), false) as is_plain
+        from chrononaut._image(v.id) i
+        join pg_attribute a on a.attrelid = v.relid and a.attnum = i.attnum
+        where i.state in ('tracked', 'hidden') and not i.computed
+    ) c
+$$;
+
+comment on function chrononaut._differ(chrononaut.versioning, text, text) is
+    'The condition that two live rows differ in what is recorded.';
+
+
 create or replace function chrononaut._same_key(
     v chrononaut.versioning,
     left_prefix text,
@@ -638,7 +674,7 @@ as $$
         from chrononaut_old o
         full join chrononaut_new n on %6$s
         where o.%4$I is not distinct from null or n.%4$I is not distinct from null
-            or %7$s operator(pg_catalog.*<>) %8$s;$body$,
+            or %7$s;$body$,
         chrononaut._history_reference(v),
         chrononaut._insert_columns(v, 'image'),
         (select string_agg(
@@ -653,8 +689,7 @@ as $$
         v.key[1],
         info,
         chrononaut._same_key(v, 'o', 'n'),
-        chrononaut._row_of(v.id, 'o', '{tracked,hidden}'),
-        chrononaut._row_of(v.id, 'n', '{tracked,hidden}'))
+        chrononaut._differ(v, 'o', 'n'))
 $$;
 
 comment on function chrononaut._statement_update(chrononaut.versioning, text) is
