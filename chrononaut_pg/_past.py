@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, TextClause, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import visitors
 from sqlalchemy.util import LRUCache
 
@@ -347,5 +348,19 @@ def _fetch(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> Any
     try:
         cursor.execute(sql.format(*places), parameters)
         return cursor.fetchone()
+    except connection.dialect.loaded_dbapi.Error as error:
+        _raise_if_lost(connection, cursor, sql, error)
+        raise
     finally:
         cursor.close()
+
+
+def _raise_if_lost(connection: Connection, cursor: Any, sql: str, error: Any) -> None:
+    """Let go of a connection that is gone, as SQLAlchemy does where it executes."""
+    dialect, driver = connection.dialect, connection.connection.dbapi_connection
+    if dialect.is_disconnect(error, driver, cursor):
+        connection.invalidate(error)
+        base = dialect.loaded_dbapi.Error
+        raise DBAPIError.instance(
+            sql, None, error, base, connection_invalidated=True, dialect=dialect
+        ) from error

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text, update
+from sqlalchemy import create_engine, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import chrononaut_pg
-from chrononaut_pg import Versioned, announce, change_info
+from chrononaut_pg import Versioned, announce, change_info, time_travel
 from chrononaut_pg.unsafe import suppress_versioning
 from tests.orm.test_drivers import _arguments as arguments_of
 from tests.servers import Cluster, Db, TemplateOf
@@ -144,3 +144,29 @@ def test_lost_connection_is_sqlalchemys_error_and_the_next_one_names_the_person(
     assert run(work) is True
     assert admin.execute(people).fetchone() == (["bob"],)
     assert admin.execute(newest).fetchone() == (None, 7)
+
+
+@pytest.mark.parametrize("moment", ["between transactions", "in one"])
+def test_lost_connection_in_the_past_is_sqlalchemys_error_and_the_next_one_reads(
+    run: Run, connect: Any, moment: str
+) -> None:
+    admin: Db = connect(autocommit=True)
+    admin.execute("select chrononaut.mark('before')")
+    admin.execute("update parcel set weight = 9")
+
+    def weights(session: Session) -> list[int]:
+        with time_travel(session, mark="before") as past:
+            return list(past.scalars(select(Parcel.weight)))
+
+    def work(session: Session) -> Any:
+        pid = session.scalar(text("select pg_backend_pid()"))
+        session.commit()
+        if moment == "in one":
+            weights(session)
+        admin.execute("select pg_terminate_backend(%s, 10000)", [pid])
+        with pytest.raises(DBAPIError) as found:
+            weights(session)
+        session.rollback()
+        return found.value.connection_invalidated, weights(session)
+
+    assert run(work) == (True, [0, 0])
