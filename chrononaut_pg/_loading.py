@@ -109,8 +109,8 @@ class Loader:
         """
         mapper = self.mapper
         if self._seen is not mapper.relationships:
-            self._seen = mapper.relationships
-            self._related = tuple(mapper.relationships.keys())
+            related = mapper.relationships
+            self._related = tuple(related.keys())
             self._plain = (
                 type(self._manager) is ClassManager
                 and mapper.polymorphic_on is None
@@ -119,6 +119,7 @@ class Loader:
                 and self._attributes() == self.attributes
                 and mapper.column_attrs.keys() == [*self.attributes]
                 and not any(prop.deferred for prop in mapper.column_attrs)
-                and all(prop.lazy == "select" for prop in mapper.relationships)
+                and all(prop.lazy == "select" for prop in related)
             )
+            self._seen = related
         return self._plain
