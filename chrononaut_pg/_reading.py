@@ -34,14 +34,17 @@ _UNDEFINED_COLUMN = "42703"
 def session_of(instance: Any, session: Any) -> Session:
     """Return the session to read with: the given, the object's, the application's."""
     given = session if session is not None else object_session(instance)
-    found = session_for(type(instance), given)
+    found = session_for(type(instance), given, **_shard(instance))
     if instance in found.new and found.autoflush:
         found.flush()
     return found
 
 
-def session_for(model: type[Any], session: Any) -> Session:
-    """Return the session to read a model with: the given, else the application's."""
+def session_for(model: type[Any], session: Any, **where: Any) -> Session:
+    """Return the session to read a model with: the given, else the application's.
+
+    *where* says more about its database, as `Session.get_bind` takes it.
+    """
     found = session
     if found is None:
         extension = getattr(model, "__fsa__", None)
@@ -59,13 +62,13 @@ def session_for(model: type[Any], session: Any) -> Session:
             hint="Pass a Session; execute what the select_... methods return with "
             "an AsyncSession.",
         )
-    check_bind(model, found)
+    check_bind(model, found, **where)
     return found
 
 
-def check_bind(model: type[Any], session: Session) -> None:
+def check_bind(model: type[Any], session: Session, **where: Any) -> None:
     """Raise UnsupportedDatabaseError unless the session reads from PostgreSQL."""
-    dialect = session.get_bind(sa_inspect(model)).dialect.name
+    dialect = session.get_bind(sa_inspect(model), **where).dialect.name
     if dialect != "postgresql":
         raise UnsupportedDatabaseError(
             f"{model.__name__} is versioned, but its session uses {dialect}",
@@ -85,7 +88,7 @@ def rows(
     *mapper* is that of what is read, for statements that do not tell.
     """
     # SQLAlchemy itself would ask for the database of the history class.
-    bind: dict[str, Any] = {"bind": session.get_bind(sa_inspect(type(instance)))}
+    bind: dict[str, Any] = {"bind": _bind(instance, session), **_shard(instance)}
     if mapper is not None:
         bind["mapper"] = mapper
     try:
@@ -95,6 +98,20 @@ def rows(
         if sqlstate_of(error) in (*_UNDEFINED, _UNDEFINED_COLUMN):
             raise _explained(instance, session, error) from error
         raise
+
+
+def _bind(instance: Any, session: Session) -> Engine | Connection:
+    """Return the database that the object is in."""
+    return session.get_bind(sa_inspect(type(instance)), **_shard(instance))
+
+
+def _shard(instance: Any) -> dict[str, Any]:
+    """Return which one of several databases with the same tables the object is in.
+
+    Known after a ShardedSession has loaded or saved it; such a session would ask all.
+    """
+    token = sa_inspect(instance).identity_token
+    return {} if token is None else {"shard_id": token}
 
 
 def scalars(
@@ -113,7 +130,7 @@ def all_versions(
     """Return all versions that have ended, and the live one if wanted."""
     asked = found.all_and_live if live else found.all
     parameters = found.parameters(key)
-    dialect = session.get_bind(sa_inspect(type(instance))).dialect
+    dialect = _bind(instance, session).dialect
     loads = getattr(dialect, "_json_deserializer", None)
     operation = found.named["operation"]
     if not found.loader.serves(session):
@@ -200,7 +217,7 @@ def _explained(
     from chrononaut_pg import core
 
     table = declaration(type(instance)).table
-    bind = session.get_bind(sa_inspect(type(instance)))
+    bind = _bind(instance, session)
     name, model = table_name(table, schemas_of(bind)), type(instance).__name__
     with _connected_anew(bind.engine) as connection:
         status = core.status(connection)
