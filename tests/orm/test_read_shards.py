@@ -27,7 +27,7 @@ class City(Versioned, Base):
     name: Mapped[str]
 
 
-def _chosen(_mapper: Any, instance: Any, clause: Any = None) -> str:
+def _chosen(mapper: Any, instance: Any, clause: Any = None) -> str:
     return str(instance.region)
 
 
