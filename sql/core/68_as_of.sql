@@ -9,13 +9,17 @@ create or replace function chrononaut._moment_of_snapshot(
     transaction_id bigint,
     out first bigint,
     out running bigint[])
-    language sql
+    language plpgsql
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    select (i.base + pg_snapshot_xmax(snapshot)::text::bigint),
-        array(select i.base + x::text::bigint from pg_snapshot_xip(snapshot) x)
-    from (select (transaction_id >> 40) << 40 as base) i
+#variable_conflict use_variable
+declare
+    v_base bigint := (transaction_id >> 40) << 40;
+begin
+    first := v_base + pg_snapshot_xmax(snapshot)::text::bigint;
+    running := array(select v_base + x::text::bigint from pg_snapshot_xip(snapshot) x);
+end;
 $$;
 
 comment on function chrononaut._moment_of_snapshot(pg_snapshot, bigint) is
@@ -281,20 +285,27 @@ comment on function chrononaut._moment_of_transaction(bigint, boolean) is
 
 create or replace function chrononaut._settled_after(transaction chrononaut.transaction)
     returns bigint
-    language sql
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_variable
+declare
+    v_incarnation bigint := transaction.id >> 40;
+begin
+    if transaction.id < 0 then
+        return 9223372036854775807;
+    end if;
     -- Who got an id after somebody had seen the transaction's end changed nothing before it.
-    select case when transaction.id < 0 then 9223372036854775807
-        else coalesce(
-            (select (t.id >> 40 << 40) + pg_snapshot_xmax(t.snapshot)::text::bigint
-            from chrononaut.transaction t
-            where t.id > transaction.id and t.id >> 40 = transaction.id >> 40
-                and pg_visible_in_snapshot(transaction.xid, t.snapshot)
-            order by t.id
-            limit 1),
-            ((transaction.id >> 40) + 1) << 40) end
+    return coalesce(
+        (select (v_incarnation << 40) + pg_snapshot_xmax(t.snapshot)::text::bigint
+        from chrononaut.transaction t
+        where t.id > transaction.id and t.id >> 40 = v_incarnation
+            and pg_visible_in_snapshot(transaction.xid, t.snapshot)
+        order by t.id
+        limit 1),
+        (v_incarnation + 1) << 40);
+end;
 $$;
 
 comment on function chrononaut._settled_after(chrononaut.transaction) is
@@ -423,20 +434,18 @@ comment on function chrononaut._probably_later(chrononaut.versioning, text) is
     'A condition for indexes that all changes later than the moment fulfil.';
 
 
-create or replace function chrononaut._identity(v chrononaut.versioning)
-    returns table (
-        "position" bigint,
-        column_id integer,
-        live_name name,
-        history_name name,
-        operator text)
-    language sql
+create or replace function chrononaut._identifying(v chrononaut.versioning)
+    returns table ("position" bigint, column_id integer, live_name name, history_name name)
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_variable
+begin
     -- The key, then what else former keys had and the live table still has.
+    return query
     select row_number() over (order by min(k.era), min(k.position)), m.id, m.live_name,
-        m.history_name, chrononaut._key_operator(v.relid, m.live_name)
+        m.history_name
     from (
         select 0 as era, n.position, n.name, null::integer as id
         from unnest(v.key) with ordinality n(name, position)
@@ -448,10 +457,11 @@ as $$
     ) k
     join chrononaut.versioned_column m
         on m.versioning_id = v.id and m.state = 'tracked' and (m.live_name = k.name or m.id = k.id)
-    group by m.id, m.live_name, m.history_name
+    group by m.id, m.live_name, m.history_name;
+end;
 $$;
 
-comment on function chrononaut._identity(chrononaut.versioning) is
+comment on function chrononaut._identifying(chrononaut.versioning) is
     'The columns that tell rows apart, now or under a former key.';
 
 
@@ -468,7 +478,8 @@ as $$
         where m.versioning_id = v.id and m.live_name = any (v.key) and m.state <> 'retired'
     )
     select lag(e.high) over (order by e.high), e.high, case
-        when e.columns <@ array(select i.column_id from chrononaut._identity(v) i) then e.columns
+        when e.high is null
+            or e.columns <@ array(select i.column_id from chrononaut._identifying(v) i) then e.columns
         else p.columns end
     from present p
     cross join (
@@ -487,34 +498,63 @@ create or replace function chrononaut._same_row(
     alias text,
     others text[])
     returns text
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_columns integer[];
+    v_tests text[];
+begin
+    select array_agg(i.column_id order by i.position),
+        array_agg(format('%s.%I %s %s', alias, i.history_name,
+            chrononaut._key_operator(v.relid, i.live_name), others[i.position]) order by i.position)
+    into v_columns, v_tests
+    from chrononaut._identifying(v) i;
+    if exists (select from chrononaut.key_period p where p.versioning_id = v.id) then
+        return chrononaut._same_row_then(v, alias, v_columns, v_tests);
+    end if;
+    return array_to_string(v_tests, ' and ');
+end;
+$$;
+
+comment on function chrononaut._same_row(chrononaut.versioning, text, text[]) is
+    'The condition that a change is of the row with other values, under the key of its time.';
+
+
+create or replace function chrononaut._same_row_then(
+    v chrononaut.versioning,
+    alias text,
+    columns integer[],
+    tests text[])
+    returns text
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
     -- What was one row then goes by the key of then: the key of the change.
-    with test as (
-        select i.position, i.column_id, format('%s.%I %s %s', alias, i.history_name, i.operator,
-                others[i.position]) as equal,
-            (select bool_and(i.column_id = any (e.columns)) from chrononaut._eras(v) e) as always
-        from chrononaut._identity(v) i
-    ), era as (
-        select concat_ws(' and ',
-                format('%s.%I operator(pg_catalog.>) ', alias, c.name) || e.low,
-                format('%s.%I operator(pg_catalog.<=) ', alias, c.name) || e.high,
-                (select string_agg(t.equal, ' and ' order by t.position) from test t
-                    where not t.always and t.column_id = any (e.columns))) as condition,
-            e.high
-        from chrononaut._eras(v) e,
-            (select chrononaut._meta_name(v.meta, 'change_id') as name) c
+    with era as materialized (
+        select e.* from chrononaut._eras(v) e
+    ), test as (
+        select t.*, (select bool_and(t.id = any (e.columns)) from era e) as always
+        from unnest(columns, tests) with ordinality t(id, condition, position)
+    ), part as (
+        select e.high, concat_ws(' and ',
+            format('%s.%I operator(pg_catalog.>) ', alias, c.name) || e.low,
+            format('%s.%I operator(pg_catalog.<=) ', alias, c.name) || e.high,
+            (select string_agg(t.condition, ' and ' order by t.position) from test t
+                where not t.always and t.id = any (e.columns))) as condition
+        from era e, (select chrononaut._meta_name(v.meta, 'change_id') as name) c
     )
     select concat_ws(' and ',
-        (select string_agg(t.equal, ' and ' order by t.position) from test t where t.always),
-        (select format('(%s)', string_agg(e.condition, ' or ' order by e.high desc))
-            from era e having count(*) > 1 and exists (select from test t where not t.always)))
+        (select string_agg(t.condition, ' and ' order by t.position) from test t where t.always),
+        (select format('(%s)', string_agg(p.condition, ' or ' order by p.high desc))
+            from part p having exists (select from test t where not t.always)))
 $$;
 
-comment on function chrononaut._same_row(chrononaut.versioning, text, text[]) is
-    'The condition that a change is of the row with other values, under the key of its time.';
+comment on function chrononaut._same_row_then(chrononaut.versioning, text, integer[], text[]) is
+    'Puts tests of identifying columns together, for each change those of the key of its time.';
 
 
 create or replace function chrononaut._stored_values(v chrononaut.versioning, alias text)
@@ -524,7 +564,7 @@ create or replace function chrononaut._stored_values(v chrononaut.versioning, al
     set search_path = pg_catalog, pg_temp
 as $$
     select string_agg(format('%s.%I', alias, i.history_name), ', ' order by i.position)
-    from chrononaut._identity(v) i
+    from chrononaut._identifying(v) i
 $$;
 
 comment on function chrononaut._stored_values(chrononaut.versioning, text) is
@@ -592,7 +632,7 @@ create or replace function chrononaut._key_matches(
 as $$
     select chrononaut._same_row(v, left_alias, array(
         select format('%s.%I', right_alias, case when live then i.live_name else i.history_name end)
-        from chrononaut._identity(v) i
+        from chrononaut._identifying(v) i
         order by i.position))
 $$;
 
@@ -744,7 +784,7 @@ as $$
         string_agg(format('k%s %s', i.position, format_type(a.atttypid, -1)), ', '
             order by i.position),
         chrononaut._same_row(v, 'e', array_agg('$' || i.position order by i.position))
-    from chrononaut._identity(v) i
+    from chrononaut._identifying(v) i
     join pg_attribute a on a.attrelid = v.history_relid and a.attname = i.history_name
 $$;
 
@@ -760,7 +800,7 @@ as $$
 #variable_conflict use_variable
 declare
     v_key record := chrononaut._stored_key(v);
-    v_next bigint := (select count(*) + 1 from chrononaut._identity(v));
+    v_next bigint := (select count(*) + 1 from chrononaut._identifying(v));
 begin
     -- A function, since the planner would charge a subquery for every row of every reader.
     execute format(
@@ -791,7 +831,7 @@ as $$
 #variable_conflict use_variable
 declare
     v_key record := chrononaut._stored_key(v);
-    v_next bigint := (select count(*) + 1 from chrononaut._identity(v));
+    v_next bigint := (select count(*) + 1 from chrononaut._identifying(v));
 begin
     execute format(
         'create or replace function chrononaut._later_before_%s(%s, before_change bigint, clock jsonb) '

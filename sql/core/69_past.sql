@@ -7,11 +7,14 @@
 
 create or replace function chrononaut._past_schema(schema_name name)
     returns name
-    language sql
+    language plpgsql
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    select chrononaut._clip('chrononaut_past_' || schema_name, '')
+#variable_conflict use_variable
+begin
+    return chrononaut._clip('chrononaut_past_' || schema_name, '');
+end;
 $$;
 
 comment on function chrononaut._past_schema(name) is
@@ -351,11 +354,14 @@ create or replace function chrononaut._moment_text(
     mark text default null,
     before boolean default false)
     returns text
-    language sql
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select to_jsonb(m)::text from chrononaut._moment(at, transaction_id, mark, before) m
+#variable_conflict use_variable
+begin
+    return to_jsonb(chrononaut._moment(at, transaction_id, mark, before))::text;
+end;
 $$;
 
 comment on function chrononaut._moment_text(timestamptz, bigint, text, boolean) is
@@ -381,12 +387,15 @@ declare
     v_moment text;
     v_tables jsonb := (
         select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
-            p.schema_name, p.table_name, p.past_schema,
-            pg_catalog.to_regclass(pg_catalog.quote_ident(p.table_name))
-                operator(pg_catalog.=) pg_catalog.to_regclass(
-                    pg_catalog.format('%I.%I', p.schema_name, p.table_name)))
+            p.schema_name, p.table_name, s.past_schema,
+            pg_catalog.pg_table_is_visible(pg_catalog.to_regclass(
+                pg_catalog.format('%I.%I', p.schema_name, p.table_name))))
             order by p.schema_name, p.table_name)
-        from chrononaut.past_tables p);
+        from (
+            select o.schema_name, chrononaut._past_schema(o.schema_name) as past_schema
+            from (select distinct t.schema_name from chrononaut.past_tables t) o
+        ) s
+        join chrononaut.past_tables p on p.schema_name operator(pg_catalog.=) s.schema_name);
     v_live_only jsonb := case when strict then chrononaut._live_only() end;
 begin
     begin
