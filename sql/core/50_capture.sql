@@ -12,17 +12,24 @@ create or replace function chrononaut._probe(
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- The branch that is never taken costs nothing but fixes the type: a column dropped and
-    -- added again under its name is not mistaken for the old one.
+    -- The branch that is never taken costs nothing but fixes the type: a column of another
+    -- type is not mistaken for the old one, nor its values rounded. Only what fits or fails
+    -- goes on until a sync: integers (which alone have this &) and text. Arrays need equal
+    -- types, where CASE takes what can be cast.
     with part as (
         select string_agg(format('%1$s.%2$I', prefix, i.live_name) || case
                 -- A type of the application's may be renamed: its name does not stand here.
                 when i.type::regtype::oid >= 16384 and i.state = 'tracked' then format(
                     ', case when false then %1$s.%2$I else (null::%3$I.%4$I).%5$I end',
                     prefix, i.live_name, v.history_schema, v.history_name, i.history_name)
-                when i.type::regtype::oid < 16384
-                    and (t.typtype = 'd' or format_type(a.atttypid, -1) = i.type) then format(
+                when i.type::regtype::oid < 16384 and t.typtype = 'd'
+                    or a.atttypid in ('text'::regtype, 'varchar'::regtype) then format(
                     ', case when false then %1$s.%2$I else null::%3$s end',
+                    prefix, i.live_name, i.type)
+                when a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then
+                    format(', case when false then %1$s.%2$I & 1::int8 end', prefix, i.live_name)
+                when i.type::regtype::oid < 16384 and format_type(a.atttypid, -1) = i.type then format(
+                    ', case when false then arrayoverlap(array[%1$s.%2$I], null::%3$s[]) end',
                     prefix, i.live_name, i.type)
                 else '' end,
             ', ' order by i.attnum) as columns
@@ -281,7 +288,7 @@ as $$
     exception
         when object_not_in_prerequisite_state then
             null;  -- the session's first
-        when data_exception or undefined_column or datatype_mismatch then
+        when data_exception or undefined_column or undefined_function or datatype_mismatch then
             perform chrononaut._explain_capture(%4$s, v_said);
             v_info := chrononaut._compose_change_info(v_said);
     end;%5$s$body$,

@@ -226,6 +226,49 @@ def test_write_after_a_drop_without_sync_is_refused(
 
 @pytest.mark.parametrize("granularity", ["row", "statement"])
 @pytest.mark.parametrize(
+    ("old_type", "new_type", "refused"),
+    [
+        ("integer", "numeric", True),
+        ("integer", "double precision", True),
+        ("numeric", "double precision", True),
+        ("timestamptz", "timestamp", True),
+        ("timestamp", "date", True),
+        ("integer[]", "numeric[]", True),
+        ("integer", "bigint", False),
+        ("bigint", "integer", False),
+        ("text", "varchar(9)", False),
+    ],
+)
+def test_new_session_records_no_rounded_values_of_a_type_that_awaits_sync(
+    db: Db,
+    connect: Connect,
+    granularity: str,
+    old_type: str,
+    new_type: str,
+    refused: bool,
+) -> None:
+    run(db, f"create table thing (id integer primary key, a {old_type})")
+    run(
+        db,
+        "select chrononaut.create_versioning('thing', granularity => %s)",
+        [granularity],
+    )
+    run(db, "insert into thing values (1)")
+    run(db, f"alter table thing alter a type {new_type}")
+    db.commit()
+    session = connect()
+    if refused:
+        diag = refusal(session, "VH005", "update thing set id = 2")
+        assert diag.column_name == "a"
+        run(session, "select chrononaut.sync_versioning('thing')")
+    run(session, "update thing set id = 2")
+    assert rows(session, "select id, operation from thing_history where id = 2") == [
+        (2, "I")
+    ]
+
+
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+@pytest.mark.parametrize(
     "ddl",
     [
         "alter table note drop column body",
