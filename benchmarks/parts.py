@@ -12,6 +12,8 @@ from benchmarks.report import Report
 from benchmarks.samples import Samples
 from benchmarks.tables import (
     BARE,
+    LEAST,
+    LEAST_TRANSACTION,
     PEER_ROW,
     ROW,
     ROWS,
@@ -60,6 +62,7 @@ def _bulk(run: Run) -> None:
 
 def _single(run: Run) -> None:
     wanted = [c for c in (BARE, ROW, STATEMENT, PEER_ROW) if c in run.contenders]
+    wanted[1:1] = [LEAST, LEAST_TRANSACTION]
     for contender in wanted:
         fill(run.connection, contender.table)
         forget_history(run.connection, contender)

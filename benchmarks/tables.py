@@ -2,8 +2,10 @@
 
 `bare` has no history at all. `floor` has none either; its work copies the rows with one
 more statement into a table shaped like the history table, which is what any copy must
-cost. `row` and `statement` are this project's two granularities. The peer's two tables
-are made by Django (benchmarks/peer).
+cost. `least` is recorded by the least row trigger that writes the same history rows:
+all but the old values is constant; `least, transaction` adds the row of a transaction.
+`row` and `statement` are this project's two granularities. The peer's two tables are
+made by Django (benchmarks/peer).
 """
 
 from dataclasses import dataclass
@@ -46,6 +48,43 @@ _FLOOR = """
 """
 
 
+_CONSTANT = """
+    nextval('floor_change_id'), clock_timestamp(), '{operation}', 1,
+    '{{"user_id": null, "remote_addr": null, "db_user": "postgres",
+        "application_name": ""}}'
+"""
+
+_LEAST = """
+    create table {history} (like by_row_history including all);
+    create table {history}_transaction (like chrononaut.transaction including all);
+    create function {table}() returns trigger language plpgsql as $$
+    begin
+        {transaction}
+        if tg_op = 'INSERT' then
+            insert into {history} (id, {meta}) values (new.id, {inserted});
+        else
+            insert into {history} ({data}, {meta}) values ({old}, {changed});
+        end if;
+        return null;
+    end
+    $$;
+    {others}
+    create trigger least_update after update on {table}
+        for each row when (old.* *<> new.*) execute function {table}();
+"""
+_LEAST_OTHERS = """
+    create trigger least after insert or delete on {table}
+        for each row execute function {table}();
+"""
+_LEAST_TRANSACTION = """
+        insert into {history}_transaction (
+            id, xid, snapshot, began_at, issued_at, change_info, db_user)
+        values (
+            pg_current_xact_id()::text::bigint, pg_current_xact_id(),
+            pg_current_snapshot(), now(), clock_timestamp(), '{{}}', session_user);
+"""
+
+
 @dataclass(frozen=True)
 class Contender:
     """A table and the way in which it is recorded."""
@@ -76,6 +115,10 @@ _PEER_INFO = """
 
 BARE = Contender("bare", "bare")
 FLOOR = Contender("floor", "floor", ("floor_history",))
+LEAST = Contender("least", "by_least", ("by_least_history",))
+LEAST_TRANSACTION = Contender(
+    "least, transaction", "by_least_one", ("by_least_one_history",)
+)
 ROW = Contender("row", "by_row", ("by_row_history",), "row", _OUR_INFO)
 STATEMENT = Contender(
     "statement", "by_statement", ("by_statement_history",), "statement", _OUR_INFO
@@ -92,7 +135,7 @@ PEER_STATEMENT = Contender(
     ("peer_statementlevelevent", "pghistory_context"),
     announce=_PEER_INFO,
 )
-EVERYONE = (BARE, FLOOR, ROW, STATEMENT, PEER_ROW, PEER_STATEMENT)
+EVERYONE = (BARE, FLOOR, LEAST, ROW, STATEMENT, PEER_ROW, PEER_STATEMENT)
 
 
 def create_table(connection: Connection, name: str) -> None:
@@ -105,12 +148,34 @@ def create_table(connection: Connection, name: str) -> None:
 
 def create_tables(connection: Connection) -> None:
     """Create the source of all rows and the tables that Django does not make."""
-    for name in ("source", BARE.table, FLOOR.table, ROW.table, STATEMENT.table):
+    ours = (BARE, FLOOR, LEAST, LEAST_TRANSACTION, ROW, STATEMENT)
+    for name in ("source", *(contender.table for contender in ours)):
         create_table(connection, name)
     connection.execute(_SOURCE)
     version(connection, ROW)
     version(connection, STATEMENT)
     connection.execute(_FLOOR)
+    _create_least(connection, LEAST, "")
+    _create_least(connection, LEAST_TRANSACTION, _LEAST_TRANSACTION)
+
+
+def _create_least(
+    connection: Connection, contender: Contender, transaction: str
+) -> None:
+    """Create the least trigger; with a *transaction* to write, for updates only."""
+    history = contender.history[0]
+    statements = _LEAST.format(
+        table=contender.table,
+        history=history,
+        transaction=transaction.format(history=history),
+        others="" if transaction else _LEAST_OTHERS.format(table=contender.table),
+        data=DATA,
+        meta=META,
+        old=", ".join(f"old.{name}" for name in DATA.split(", ")),
+        inserted=_CONSTANT.format(operation="I"),
+        changed=_CONSTANT.format(operation="U"),
+    )
+    connection.execute(statements.encode())
 
 
 def fill(connection: Connection, table: str) -> None:
