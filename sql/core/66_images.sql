@@ -6,9 +6,16 @@
 -- row. Parameters of the query: $1 transaction, $2 user, $3 since, $4 until, $5 after
 -- which change, $6 how many. Safe to replay.
 
-create index if not exists transaction_issued_at
-    on chrononaut.transaction using brin (issued_at)
-    with (pages_per_range = 32, autosummarize = on);
+do $index$
+begin
+    -- "if not exists" would wait for all writers, and all others behind it, to do nothing.
+    if to_regclass('chrononaut.transaction_issued_at') is null then
+        create index transaction_issued_at
+            on chrononaut.transaction using brin (issued_at)
+            with (pages_per_range = 32, autosummarize = on);
+    end if;
+end
+$index$;
 
 
 create or replace function chrononaut._readable(schema_name text, table_name text)

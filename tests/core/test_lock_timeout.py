@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.core.asking import problems, refusal, rows, run, value, version_note
+from chrononaut_pg import core
+from tests.core.asking import infos, problems, refusal, rows, run, value, version_note
 from tests.servers import Connect, Db
 
 MAINTENANCE = {
@@ -73,3 +74,17 @@ def test_maintenance_leaves_lock_timeout_as_it_was(db: Db, timeout: str) -> None
         if "other" not in call:
             run(db, f"select chrononaut.{call}")
     assert value(db, "select current_setting('lock_timeout')") == timeout
+
+
+def test_second_install_waits_for_no_writer(db: Db, connect: Connect) -> None:
+    """Deployments install each time; all writes would queue up behind a wait."""
+    version_note(db)
+    writer = connect()
+    run(writer, "insert into note values (1)")
+    run(db, "set lock_timeout = '100ms'")
+    core.install(db)
+    db.commit()
+    run(writer, "update note set body = 'x'")
+    writer.commit()
+
+    assert (infos(db) != [], problems(db)) == (True, [])
