@@ -700,7 +700,8 @@ as $$
         when m.live_name = any (v.key) then chrononaut._past_key(v, m.live_name, alias)
         when chrononaut._history_type(a.atttypid) = format_type(a.atttypid, -1)
             then format('%s.%I', alias, m.history_name)
-        else format('case when %1$s.%2$I is null then %3$s else %1$s.%2$I::%4$s end',
+        else format('case when %1$s.%2$I is distinct from null '
+                'then %1$s.%2$I::%4$s else %3$s end',
             alias, m.history_name, n.nothing, format_type(a.atttypid, a.atttypmod))
         end
     from pg_attribute a

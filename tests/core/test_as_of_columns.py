@@ -108,6 +108,9 @@ KINDS = {
     "enum": ("mood", "'glad'"),
     "enums": ("mood[]", "'{glad,sad}'"),
     "composite": ("pair", "'(1,a)'"),
+    "row of nulls": ("pair", "'(,)'"),
+    "domain of rows": ("couple", "'(1,a)'"),
+    "row of nulls in a domain": ("couple", "'(,)'"),
     "range": ("int4range", "'[1,5)'"),
     "json": ("json", "'{\"a\":  1}'"),
     "point": ("point", "'(1,2)'"),
@@ -127,6 +130,7 @@ def test_values_of_every_kind_come_back_byte_for_byte(
 ) -> None:
     run(db, "create type mood as enum ('sad', 'glad')")
     run(db, "create type pair as (a int, b text)")
+    run(db, "create domain couple as pair")
     versioned(db, f"v {kind}")
     run(db, f"insert into t values (1, {stored}), (2, {stored}), (3, null)")
     mark(db)
