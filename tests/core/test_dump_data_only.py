@@ -14,7 +14,10 @@ HISTORY = "select * from item_history order by change_id"
 
 
 def restore(tool: Path, url: str, dump: Path, *arguments: str) -> None:
-    subprocess.run([tool, "-d", url, "--exit-on-error", *arguments, dump], check=True)
+    done = subprocess.run([tool, "-d", url, *arguments, dump], capture_output=True)
+    errors = [line for line in done.stderr.splitlines() if b"ERROR:" in line]
+    # A newer pg_restore sets what an older server does not know, and goes on.
+    assert [error for error in errors if b"transaction_timeout" not in error] == []
 
 
 @pytest.mark.parametrize("always", [False, True])
