@@ -57,7 +57,9 @@ def keep_what_lasts() -> None:
 
 def _refuse_read_only(session: Session, flush_context: Any, instances: Any) -> None:
     """Raise before anything is written if read-only objects would be."""
-    for one in (*session.new, *session.dirty, *session.deleted):
+    touched = (one for one in session.dirty if isinstance(one, ReadOnly))
+    changed = filter(session.is_modified, touched)  # a merge sets what is there anyway
+    for one in (*session.new, *changed, *session.deleted):
         if isinstance(one, ReadOnly):
             raise ReadOnlyHistoryError(
                 f"{one!r} cannot be written or deleted: history is read-only",

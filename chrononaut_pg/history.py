@@ -13,7 +13,12 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Select, false, or_, select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.associationproxy import AssociationProxyExtensionType
-from sqlalchemy.orm import Mapper, configure_mappers, object_session
+from sqlalchemy.orm import (
+    Mapper,
+    configure_mappers,
+    make_transient_to_detached,
+    object_session,
+)
 from sqlalchemy.orm.attributes import instance_state
 
 from chrononaut_pg._comparing import attributes, differing
@@ -284,4 +289,5 @@ def _restore(model: type[Any], values: dict[str, Any]) -> Any:
     cls = history_class(model)
     version = sa_inspect(cls).class_manager.new_instance()
     vars(version).update(values)
+    make_transient_to_detached(version)  # it has a row, so it may join a session
     return version

@@ -197,3 +197,32 @@ def test_session_that_does_not_expire_needs_nothing(engine: Engine, item: Item) 
         own.commit()
 
         assert (values(versions), own.info) == ([0, 1, 2], {})
+
+
+def test_unpickled_versions_can_be_merged_as_caches_do(
+    engine: Engine, session: Session, item: Item
+) -> None:
+    kept = pickle.dumps(item.versions())
+    with Session(engine) as other, statements(engine) as sent:
+        merged = [other.merge(one, load=False) for one in pickle.loads(kept)]
+        found = values(merged)
+        other.flush()
+
+        assert (found, sent) == ([0, 1, 2], [])
+        assert merged[1].previous == merged[0]
+    with Session(engine) as other:
+        first = pickle.loads(kept)[0]
+        other.add(first)
+
+        assert first.next.value == 1
+
+
+def test_merging_versions_that_are_loaded_writes_nothing(
+    session: Session, item: Item
+) -> None:
+    versions = item.versions()
+    session.expunge_all()
+    merged = [session.merge(one) for one in versions]
+    session.commit()
+
+    assert values(merged) == [0, 1, 2]
