@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Query, Session, aliased
+from sqlalchemy.orm.attributes import instance_state
 
 from chrononaut_pg._changes import (
     Blame,
@@ -218,9 +219,9 @@ def diff(
     attributes that have changed in between, to be shown with the present value.
     """
     target = instance if to is None else to
-    row, *_ = _state(instance)
+    row, present = _state(instance)
     old_row, old = _state(from_model)
-    new_row, new = _state(target)
+    new_row, new = (row, present) if target is instance else _state(target)
     alive = not isinstance(from_model, History)
     if alive and (old_row is None or old_row == row or old_row[0] is not row[0]):
         raise ChrononautException("Cannot diff from a non-history model.")
@@ -274,7 +275,7 @@ def _key_is(
 
 def _values(instance: Any, columns: Iterable[Any]) -> tuple[Any, ...]:
     """Return the values of key columns as they were when last read or flushed."""
-    state = sa_inspect(instance)
+    state = instance_state(instance)
     wanted, primary = tuple(columns), state.mapper.primary_key
     if state.key is not None and [*map(id, wanted)] == [*map(id, primary)]:
         return tuple(state.key[1])
@@ -299,10 +300,11 @@ def _state(one: Any) -> tuple[Any, Any]:
         *row, change_id = one._identity
         return row, change_id
     try:
-        root = declaration(type(one)).lineage[-1].model
+        declared = declaration(type(one))
     except NotVersionedError:
         return None, None
-    return [root, key_of(one)], None
+    key = _values(one, key_columns(declared, declared.table))
+    return [declared.lineage[-1].model, key], None
 
 
 def _stored(cls: type[Any], attribute: Any) -> str:
