@@ -287,7 +287,7 @@ def _install_statements(installed: int | None, auto_sync: bool) -> list[str]:
 
 
 def _closing_statements(auto_sync: bool) -> list[str]:
-    last = ["select chrononaut._after_install();"]
+    last = ["do $$ begin perform chrononaut._after_install(); end $$;"]
     return [*last, "select chrononaut.auto_sync(true);"] if auto_sync else last
 
 
