@@ -1,8 +1,8 @@
 -- The trigger function of each table, written out for its columns.
 --
 -- A capture function is static: no dynamic SQL, no catalog look-ups and, but for the
--- transaction's own row, no table read. The text is a pure function of the registry, so
--- that check_versioning() can compare. Safe to replay.
+-- history of a row whose changes came out of order, no table read. The text is a pure
+-- function of the registry, so that check_versioning() can compare. Safe to replay.
 
 create or replace function chrononaut._probe(
     versioning_id integer,
