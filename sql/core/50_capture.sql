@@ -76,9 +76,10 @@ create or replace function chrononaut._differ(
     set search_path = pg_catalog, pg_temp
 as $$
     -- Images are compared. Where equal values have equal images, values are: that is faster.
+    -- Text is compared by its bytes, whatever collation the column is given some day.
     select concat_ws(' or ',
-        string_agg(format('%s.%I is distinct from %s.%I',
-                left_prefix, c.live_name, right_prefix, c.live_name), ' or ' order by c.attnum)
+        string_agg(format('%1$s.%3$I%4$s is distinct from %2$s.%3$I%4$s',
+                left_prefix, right_prefix, c.live_name, c.as_bytes), ' or ' order by c.attnum)
             filter (where c.is_plain),
         'row(' || string_agg(format('%s.%I', left_prefix, c.live_name), ', ' order by c.attnum)
                 filter (where not c.is_plain)
@@ -87,11 +88,11 @@ as $$
                 filter (where not c.is_plain)
             || ')::record')
     from (
-        select i.live_name, i.attnum, a.atttypid = any ('{bool,"\"char\"",int2,int4,int8,oid,date,'
-                'time,timestamp,timestamptz,uuid,bytea}'::regtype[])
-            or a.atttypid in ('text'::regtype, 'varchar'::regtype) and coalesce((
-                select l.collisdeterministic
-                from pg_collation l where l.oid = a.attcollation), false) as is_plain
+        select i.live_name, i.attnum,
+            a.atttypid = any ('{bool,"\"char\"",int2,int4,int8,oid,date,'
+                'time,timestamp,timestamptz,uuid,bytea,text,varchar}'::regtype[]) as is_plain,
+            case when a.atttypid in ('text'::regtype, 'varchar'::regtype)
+                then '::text collate "C"' else '' end as as_bytes
         from chrononaut._image(v.id) i
         join pg_attribute a on a.attrelid = v.relid and a.attnum = i.attnum
         where i.state in ('tracked', 'hidden') and not i.computed

@@ -3,6 +3,7 @@
 The type is made here, so that this is tested where the extension is not packaged.
 """
 
+import psycopg
 import pytest
 
 from tests.core.asking import rows, run
@@ -100,3 +101,35 @@ def test_columns_of_history_keep_the_collation_of_the_live_ones(db: Db) -> None:
     kept = [("id", '"C"'), ("v", 'other."My own"'), ("w", 'other."My own"')]
     for relation in ("item", "item_history", "item_versions"):
         assert rows(db, collations, [relation]) == kept
+
+
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+def test_letter_case_is_a_change_under_a_collation_given_later(
+    db: Db, granularity: str
+) -> None:
+    try:
+        run(
+            db,
+            "create collation folding (provider = icu, locale = 'und-u-ks-level2',"
+            " deterministic = false)",
+        )
+    except psycopg.errors.FeatureNotSupported:
+        pytest.skip("this server was built without ICU")
+    run(db, "create table item (id int primary key, name text, code varchar(9))")
+    run(
+        db,
+        "select chrononaut.create_versioning('item', granularity => %s)",
+        [granularity],
+    )
+    run(
+        db,
+        "alter table item alter name type text collate folding,"
+        " alter code type varchar(9) collate folding",
+    )
+    run(db, "insert into item values (1, 'a', 'b')")
+    run(db, "update item set name = 'A'")
+    run(db, "update item set code = 'B'")
+    assert rows(
+        db,
+        "select operation, name, code from item_history order by change_id",
+    ) == [("I", None, None), ("U", "a", "b"), ("U", "A", "b")]
