@@ -8,7 +8,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _BLOCK = re.compile(
-    r"^(?:```(\w*)\n(.*?)^```|<!-- (python|sql)\n(.*?)^-->)(?:\n\n((?:\|[^\n]*\|\n)+))?",
+    r"^(?:```(\w*)\n(.*?)^```|<!-- (python|sql)\n(.*?)^-->)"
+    r"(?:\n\n((?:\|[^\n]*\|\n)+))?",
     re.DOTALL | re.MULTILINE,
 )
 """A fenced block, or a comment with what readers need not see: it runs like a block.
