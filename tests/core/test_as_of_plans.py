@@ -150,3 +150,29 @@ def test_prepared_statement_with_the_moment_as_a_parameter_keeps_its_index_scans
     found = scans(people, "execute past('then', 5)")
     assert [name for name in found if "Seq Scan" in found[name]] == []
     assert people.execute("execute past('then', 5)").fetchall() == [(5, 6, "p5")]
+
+
+def test_whole_table_is_read_without_the_history_that_is_older_than_the_moment(
+    db: Db,
+) -> None:
+    run(db, "create table t (id int primary key, v int)")
+    run(db, "insert into t select n, 0 from generate_series(1, 10000) n")
+    run(db, "select chrononaut.create_versioning('t', granularity => 'statement')")
+    for number in range(10):
+        run(db, "update t set v = %s", [number])
+        db.commit()
+    run(db, "select chrononaut.mark('then')")
+    db.commit()
+    run(db, "update t set v = -1 where id <= 100")
+    settle(db)
+    query = "select count(*) from chrononaut.as_of(null::t, mark => 'then')"
+    plan = value(db, f"explain (analyze, format json) {query}")[0]["Plan"]
+    read = [
+        node["Actual Rows"]
+        + node.get("Rows Removed by Index Recheck", 0)
+        + node.get("Rows Removed by Filter", 0)
+        for node in nodes(plan)
+        if node.get("Relation Name") == "t_history" and node["Actual Loops"] == 1
+    ]
+    assert len(read) == 2
+    assert max(read) < 25_000  # of 100,100: a range of BRIN is all or nothing
