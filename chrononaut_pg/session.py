@@ -218,7 +218,7 @@ def _after_flush(session: Session, flush_context: Any) -> None:
         extras = {**_own_extras(instance, samples), **state.info.get(_EXTRAS, {})}
         if extras:
             session.info.setdefault(_WRITTEN, []).append(state)
-            connection = session.connection(bind_arguments={"mapper": state.mapper})
+            connection = session.connection(bind_arguments=_place(session, instance))
             for table, key in _keys(state):
                 name = table_name(table, schemas_of(connection))
                 tables = wanted.setdefault(connection, {})
@@ -305,15 +305,18 @@ def _provider(target: Any, instance: Any = None) -> Provider | None:
     if not isinstance(target, Session):
         listener = _listener(target)
         return None if listener is None else listener.provider
-    mapper = sa_inspect(type(instance)) if instance is not None else None
-    own, listener = provider_of(target), _listener(_bind(target, mapper))
+    bind = target.get_bind(**({} if instance is None else _place(target, instance)))
+    own, listener = provider_of(target), _listener(bind)
     if listener is None or own is None:
         return own if listener is None else listener.provider
     return listener.provider.merged(own)
 
 
-def _bind(session: Session, mapper: Any) -> Any:
-    return session.get_bind() if mapper is None else session.get_bind(mapper)
+def _place(session: Session, instance: Any) -> dict[str, Any]:
+    """Return what tells a session in which of its databases an object is."""
+    place = {"mapper": sa_inspect(type(instance))}
+    # A ShardedSession decides by the object.
+    return place | ({"instance": instance} if session.connection_callable else {})
 
 
 def _listener(bind: Any) -> Listener | None:

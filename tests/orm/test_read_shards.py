@@ -10,7 +10,7 @@ from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import chrononaut_pg
-from chrononaut_pg import Versioned, change_info
+from chrononaut_pg import Versioned, append_change_info, change_info
 from tests.servers import TemplateOf
 
 
@@ -78,3 +78,26 @@ def test_objects_of_one_number_in_two_shards_keep_their_own_history(
     assert south.blame()["name"].version == 2
     assert south.diff(south.versions()[0]) == {"name": ("x", "z")}
     assert south.has_changed_since(north.versions()[0].valid_from)
+
+
+def test_shard_of_an_object_says_whether_a_reason_is_missing_and_keeps_its_extras(
+    session: ShardedSession,
+) -> None:
+    for shard in ("north", "south"):
+        bind = session.get_bind(shard_id=shard)
+        chrononaut_pg.listen(bind, require_extra=lambda: False)
+    north, south = (
+        City(id=1, region="north", name="a"),
+        City(id=1, region="south", name="x"),
+    )
+    with append_change_info(south, ticket=7):
+        session.add_all([north, south])
+        session.commit()
+    with append_change_info(north, ticket=8):
+        north.name = "b"
+        session.commit()
+
+    told = [
+        [c.change_info.get("extra") for c in one.changes()] for one in (north, south)
+    ]
+    assert told == [[None, {"ticket": 8}], [{"ticket": 7}]]
