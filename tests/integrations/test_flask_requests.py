@@ -84,7 +84,8 @@ def test_cli_command_names_nobody_and_may_give_a_reason(site: Site, db: Db) -> N
         with rationale("nightly import"):
             site.add("imported")
 
-    result = site.app.test_cli_runner().invoke(args=["import-items"])
+    runner = site.app.test_cli_runner()
+    result = runner.invoke(args=["import-items"], catch_exceptions=False)
     [(info,)] = db.execute("select change_info from item_history").fetchall()
 
     assert (result.exit_code, info) == (
