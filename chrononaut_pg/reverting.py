@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Session, object_session
+from sqlalchemy.orm.exc import ObjectDeletedError
 
 from chrononaut_pg._deleted import deleted, select_deleted
 from chrononaut_pg._identity import Identity, find, identity, topmost
@@ -24,7 +25,7 @@ from chrononaut_pg._recorded import Span
 from chrononaut_pg._related import past_instance
 from chrononaut_pg._revert import Plan
 from chrononaut_pg.declarations import declaration
-from chrononaut_pg.exceptions import RevertWarning
+from chrononaut_pg.exceptions import RevertError, RevertWarning
 from chrononaut_pg.history import History, meta
 from chrononaut_pg.session import add_extras, hear_flushes
 
@@ -44,10 +45,12 @@ def revert(version: Any, relations: Iterable[Any] = (), session: Any = None) -> 
 
     Every changed object is recorded with `extra.reverted_to`. Columns that the history
     did not have at the time, or that are no longer there, are left alone and named by a
-    RevertWarning. Raises RevertError for relations that cannot be put back.
+    RevertWarning. Raises RevertError for relations that cannot be put back, and for a
+    version that was the live row when that is deleted.
     """
     model, tree = _model(version), paths(relations)
     live = _session(model, version, session)
+    _check_there(version)
     past = past_instance(version, live) if tree else None
     return _done(live, model, version, past, tree)
 
@@ -61,6 +64,7 @@ def restore(version: Any, relations: Iterable[Any] = (), session: Any = None) ->
     """
     model = _model(version)
     live = _session(model, version, session)
+    _check_there(version)
     found = find(live, identity(model, version))
     return revert(version, relations, live) if found is None else found
 
@@ -93,6 +97,17 @@ def revert_to(
     tree = paths(relations)
     image = find(past, key) if tree else None
     return _done(live, _model(version), version, image, tree)
+
+
+def _check_there(version: Any) -> None:
+    """Raise RevertError for the live row as a version, once that row is deleted."""
+    try:
+        meta(version, "change_id")
+    except ObjectDeletedError as error:
+        raise RevertError(
+            f"{version!r} was the live row, which is deleted since",
+            hint="What it was last is among deleted(Model).",
+        ) from error
 
 
 def _gone(live: Session, found: Any) -> None:

@@ -304,6 +304,20 @@ def test_a_delete_by_other_sessions_is_noticed(
     assert session.scalar(select(User.name)) == found.name == "ann"
 
 
+@pytest.mark.parametrize("put_back", [revert, restore])
+def test_a_version_that_was_the_live_row_says_that_it_is_deleted(
+    session: Session, user: User, put_back: Any
+) -> None:
+    (live,) = session.scalars(
+        select(chrononaut_pg.history_class(User)).filter_by(change_id=None)
+    )
+    session.delete(user)
+    session.commit()
+
+    with pytest.raises(RevertError, match="was the live row, which is deleted since"):
+        put_back(live)
+
+
 def test_composite_keys_other_schemas_and_strange_names(session: Session) -> None:
     seat = saved(session, Seat(line='"a"', number=2, taken=False), taken=True)
     session.delete(seat)
