@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,12 @@ def test_python_examples_run(db: Db, db_url: str, page: Path) -> None:
         "url": db_url,
         "sqlalchemy_url": db_url.replace("postgresql:", "postgresql+psycopg:"),
     }
+    # What a page pushes, such as the context of an application, stays with it.
+    copy_context().run(run_page, page, names)
+
+
+def run_page(page: Path, names: dict[str, Any]) -> None:
+    """Run the examples of a page, and close what they have opened."""
     try:
         for _, block, _ in blocks(page, "python"):
             exec(compile(block, page.name, "exec"), names)
