@@ -56,22 +56,22 @@ comment on function chrononaut._undo_equal(text[], text[], text[]) is
     'The condition that values are equal, each by its operator.';
 
 
-create or replace function chrononaut._undo_references(target oid)
-    returns table (child regclass, itself boolean, action "char", columns name[],
-        target_column name, condition text)
+create or replace function chrononaut._undo_refers(
+    parent_columns name[],
+    operators text[],
+    columns name[])
+    returns text
     language sql
-    stable
+    immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    select f.child, f.child = f.parent, f.action, f.columns, f.parent_columns[1],
-        chrononaut._undo_equal(
-            array(select format('l.%I', n) from unnest(f.parent_columns) n), f.operators,
-            array(select format('c.%I', n) from unnest(f.columns) n))
-    from chrononaut._undo_foreign_keys(to_parent => target) f
+    select chrononaut._undo_equal(
+        array(select format('l.%I', n) from unnest(parent_columns) n), operators,
+        array(select format('c.%I', n) from unnest(columns) n))
 $$;
 
-comment on function chrononaut._undo_references(oid) is
-    'Foreign keys that lead to a table: how a row c refers to its row l.';
+comment on function chrononaut._undo_refers(name[], text[], name[]) is
+    'The condition that a row c refers to a row l, by a foreign key.';
 
 
 create or replace function chrononaut._undo_staying(scopes jsonb, child regclass, columns name[])
@@ -124,9 +124,7 @@ as $$
                 'cross join lateral (select %s) referring '
                 'where l.ctid = r.place and l.tableoid = r.part and %s and not (%s)) then %L end',
             scope ->> 'live', f.child,
-            chrononaut._undo_equal(
-                array(select format('l.%I', n) from unnest(f.parent_columns) n), f.operators,
-                array(select format('c.%I', n) from unnest(f.columns) n)),
+            chrononaut._undo_refers(f.parent_columns, f.operators, f.columns),
             (select string_agg(format('c.%I as v%s', n.name, n.position), ', ')
                 from unnest(f.columns) with ordinality n(name, position)),
             chrononaut._undo_staying(scopes, f.child, f.columns),
@@ -247,7 +245,8 @@ declare
     v_key jsonb;
 begin
     for v_child in
-        select f.* from chrononaut._undo_references((step ->> 'oid')::oid) f
+        select f.*, chrononaut._undo_refers(f.parent_columns, f.operators, f.columns) as condition
+        from chrononaut._undo_foreign_keys(to_parent => (step ->> 'oid')::oid) f
         where f.action in ('c', 'n', 'd')
     loop
         execute format(
@@ -260,7 +259,7 @@ begin
             v_scope ->> 'live', chrononaut._undo_keys(v_scope, 'l', 'live', 'k', 'history'),
             v_child.child, v_child.condition,
             chrononaut._undo_staying(scopes, v_child.child, v_child.columns),
-            case when v_child.itself then format('not exists (select from k o where %s)',
+            case when v_child.child = v_child.parent then format('not exists (select from k o where %s)',
                 chrononaut._undo_keys(v_scope, 'c', 'live', 'o', 'history')) else 'true' end)
         into v_key
         using (step ->> 'ids')::bigint[];
@@ -268,7 +267,7 @@ begin
             perform chrononaut._undo_raise(v_scope,
                 format('undo of %s would take rows of %s along that refer to row %s of %s',
                     what, v_child.child, v_key, v_scope ->> 'relation'),
-                format('%s: rows of %s refer to it', v_key, v_child.child), v_child.target_column);
+                format('%s: rows of %s refer to it', v_key, v_child.child), v_child.parent_columns[1]);
         end if;
     end loop;
 end;
