@@ -5,6 +5,11 @@ import pytest
 from tests.core.asking import refusal, rows, run, value, version_note
 from tests.servers import Connect, Db, MakeRole
 
+OF_THIS_TRANSACTION = """
+select h.id, t.xid = pg_current_xact_id()
+from note_history h join chrononaut.transaction t on t.id = h.transaction_id
+order by h.change_id
+"""
 COUNT = "select count(*) from chrononaut.transaction"
 
 
@@ -144,12 +149,7 @@ def test_row_is_made_again_when_the_savepoint_around_a_released_one_is_rolled_ba
         run(db, "rollback to outer_one")
     run(db, "insert into note values (3)")
     run(db, "insert into note values (4)")
-    assert rows(
-        db,
-        "select h.id, t.xid = pg_current_xact_id() from note_history h"
-        " join chrononaut.transaction t on t.id = h.transaction_id"
-        " order by h.change_id",
-    ) == [(0, False), (3, True), (4, True)]
+    assert rows(db, OF_THIS_TRANSACTION) == [(0, False), (3, True), (4, True)]
 
 
 @pytest.mark.parametrize("granularity", ["row", "statement"])
@@ -166,12 +166,7 @@ def test_session_that_discards_what_it_remembers_finds_its_row_again(
     run(db, "insert into note values (3)")
     run(db, "rollback to s")
     run(db, "insert into note values (4)")
-    assert rows(
-        db,
-        "select h.id, t.xid = pg_current_xact_id() from note_history h"
-        " join chrononaut.transaction t on t.id = h.transaction_id"
-        " order by h.change_id",
-    ) == [(1, False), (2, True), (4, True)]
+    assert rows(db, OF_THIS_TRANSACTION) == [(1, False), (2, True), (4, True)]
 
 
 def test_prepared_transaction_is_not_taken_for_the_one_that_follows(
