@@ -153,6 +153,47 @@ comment on function chrononaut._named(regclass, text) is
     'Schema and name from the history_table that the caller asked for.';
 
 
+create or replace function chrononaut._is_named(v chrononaut.versioning, history_table text)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select history_table is null or case cardinality(p.parts)
+        when 1 then p.parts[1] = coalesce(c.relname, v.history_name)
+        else p.parts = array[coalesce(n.nspname, v.history_schema),
+            coalesce(c.relname, v.history_name)]::text[] end
+    from (select parse_ident(history_table) as parts) p
+    left join pg_class c on c.oid = v.history_relid
+    left join pg_namespace n on n.oid = c.relnamespace
+$$;
+
+comment on function chrononaut._is_named(chrononaut.versioning, text) is
+    'Whether a history table has the name, with or without a schema, that is asked for.';
+
+
+create or replace function chrononaut._check_named(v chrononaut.versioning, history_table text)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if not chrononaut._is_named(v, history_table) then
+        perform chrononaut._refuse(v.relid,
+            format('%s is versioned already, and its history is %s, not %s',
+                v.relid::regclass, v.history_relid::regclass, history_table),
+            format('To rename it: alter table %s rename to ...; select chrononaut.sync_versioning(%L);',
+                v.history_relid::regclass, v.relid::regclass),
+            'VH004');
+    end if;
+end;
+$$;
+
+comment on function chrononaut._check_named(chrononaut.versioning, text) is
+    'Raises VH004 where a versioned table is to have a history of another name.';
+
+
 create or replace function chrononaut._choose_names(v chrononaut.versioning, history_table text)
     returns void
     language plpgsql

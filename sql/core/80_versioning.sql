@@ -29,7 +29,9 @@ declare
     v_root regclass;
 begin
     perform chrononaut._enter(target);
-    if (chrononaut._find(target)).id is not null then
+    v := chrononaut._find(target);
+    if v.id is not null then
+        perform chrononaut._check_named(v, history_table);
         return chrononaut._alter(target, hidden, untracked, key, granularity, track_inserts,
             require_change_info, lockable, row_version, indexes, always, on_truncate, parent);
     end if;
@@ -69,8 +71,7 @@ declare
 begin
     perform chrononaut._retire_orphans();
     v := chrononaut._find_former(target);
-    if v.id is not null and (history_table is null
-        or history_table::text in (v.history_name, v.history_schema || '.' || v.history_name)) then
+    if v.id is not null and chrononaut._is_named(v, history_table) then
         update chrononaut.versioning r
         set active = true, relid = target
         where r.id = v.id;

@@ -57,6 +57,45 @@ def test_taken_names_are_refused(db: Db, clash: str) -> None:
     assert (diag.schema_name, diag.table_name) == ("public", "note")
 
 
+@pytest.mark.parametrize(
+    ("first", "again", "said"),
+    [
+        ("", "note_past", "note_history"),
+        ("", "app.note_history", "note_history"),
+        (", history_table => 'note_past'", "note_history", "note_past"),
+        (", history_table => '\"Note Past\"'", "note_past", '"Note Past"'),
+    ],
+)
+def test_a_history_is_not_taken_for_one_of_another_name(
+    db: Db, first: str, again: str, said: str
+) -> None:
+    run(db, NOTE)
+    run(db, f"select chrononaut.create_versioning('note'{first})")
+    diag = refusal(
+        db,
+        "VH004",
+        f"select chrononaut.create_versioning('note', history_table => '{again}')",
+    )
+    assert (diag.message_primary, diag.message_hint) == (
+        f"public.note is versioned already, and its history is public.{said}, "
+        f"not {again}",
+        f"To rename it: alter table public.{said} rename to ...; "
+        "select chrononaut.sync_versioning('public.note');",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["Note_Past", "public.note_past", '"note_past"', ' public . "note_past" ']
+)
+def test_a_history_table_may_be_named_again_in_any_spelling(db: Db, name: str) -> None:
+    run(db, NOTE)
+    run(db, "select chrononaut.create_versioning('note', history_table => 'note_past')")
+    again = f"select chrononaut.create_versioning('note', history_table => '{name}')"
+    assert value(db, f"{again}::text") == "note_past"
+    run(db, "select chrononaut.drop_versioning('note')")
+    assert value(db, f"{again}::text") == "note_past"
+
+
 def test_history_table_takes_the_name_that_is_asked_for(db: Db) -> None:
     run(db, "create schema past")
     version_note(db, """, history_table => 'past."Note log"'""")
