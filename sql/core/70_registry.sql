@@ -272,6 +272,26 @@ comment on function chrononaut._check_columns(regclass, name[], text) is
     'Raises VH003 unless all the columns exist.';
 
 
+create or replace function chrononaut._check_pairing(v chrononaut.versioning)
+    returns text
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- Nothing is read: whether it can be planned is the question.
+    execute format('select from %1$s o full join %1$s n on %2$s limit 0',
+        v.relid::regclass, chrononaut._same_key(v, 'o', 'n'));
+    return null;
+exception when feature_not_supported then
+    return 'the equality of its key can neither be hashed nor merged';
+end;
+$$;
+
+comment on function chrononaut._check_pairing(chrononaut.versioning) is
+    'Why old and new rows cannot be paired by their key; null if they can.';
+
+
 create or replace function chrononaut._check_granularity(v chrononaut.versioning)
     returns void
     language plpgsql
@@ -282,8 +302,11 @@ as $$
 declare
     v_reason text;
 begin
-    v_reason := chrononaut._check_statement_granularity(v.relid);
-    if v.granularity = 'statement' and v_reason is not null then
+    if v.granularity = 'statement' then
+        v_reason := coalesce(
+            chrononaut._check_statement_granularity(v.relid), chrononaut._check_pairing(v));
+    end if;
+    if v_reason is not null then
         perform chrononaut._refuse(v.relid,
             format('cannot version %s by statement: %s', v.relid::regclass, v_reason),
             'Use granularity => ''row''.');

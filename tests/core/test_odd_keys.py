@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.core.asking import rows, run, value
+from tests.core.asking import refusal, rows, run, value
 from tests.core.undoing import NEWEST, in_one, table, undo
 from tests.servers import Db
 
@@ -72,3 +72,42 @@ def test_a_mark_finds_the_row(item: Db) -> None:
     in_one(item, "update item set v = 2", "delete from item")
     past = "select * from chrononaut.as_of(null::item, mark => 'before')"
     assert rows(item, past) == before
+
+
+def _comparison(name: str, sign: str) -> str:
+    return (
+        f"create function plain_{name}(a plain, b plain) returns bool language plpgsql "
+        f"immutable as 'begin return (a).n {sign} (b).n; end'; create operator {sign} "
+        f"(leftarg = plain, rightarg = plain, function = plain_{name});"
+    )
+
+
+PLAIN_TYPE = (
+    "create type plain as (n int);"
+    "create function plain_cmp(a plain, b plain) returns int language sql immutable "
+    "as 'select btint4cmp((a).n, (b).n)';"
+    + _comparison("eq", "=")
+    + _comparison("lt", "<")
+    + _comparison("le", "<=")
+    + _comparison("gt", ">")
+    + _comparison("ge", ">=")
+    + "create operator class plain_ops default for type plain using btree as "
+    "operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >, "
+    "function 1 plain_cmp(plain, plain);"
+    "create table thing (k plain primary key, v text)"
+)
+
+
+def test_a_key_whose_rows_cannot_be_joined_is_recorded_row_by_row(db: Db) -> None:
+    run(db, PLAIN_TYPE)
+    make = "select chrononaut.create_versioning('thing', granularity => '%s')"
+    diag = refusal(db, "VH003", make % "statement")
+    assert diag.message_primary == (
+        "cannot version public.thing by statement: "
+        "the equality of its key can neither be hashed nor merged"
+    )
+    run(db, make % "row")
+    run(db, "insert into thing values (row(1), 'a'), (row(2), 'b')")
+    run(db, "update thing set v = v || v")
+    found = "select (k).n, v from thing_history where operation = 'U' order by 1"
+    assert rows(db, found) == [(1, "a"), (2, "b")]
