@@ -328,15 +328,16 @@ grant select on chrononaut.past_tables to public;
 create or replace view chrononaut._moved_tables as
 select v.schema_name, v.table_name
 from chrononaut.versioning v
-cross join lateral (
-    select to_regclass(format('%I.%I', v.schema_name, v.table_name)) as found) f
+-- Not to_regclass(): it raises where the reader may not look into the schema.
+left join pg_namespace n on n.nspname = v.schema_name
+left join pg_class f on f.relnamespace = n.oid and f.relname = v.table_name
 where v.active
-    and (f.found is null
-        or f.found <> v.relid and v.registered_in = (select chrononaut._here())
+    and (f.oid is null
+        or f.oid <> v.relid and v.registered_in = (select chrononaut._here())
             -- After a restore over the same database, triggers stand on the new table.
             and not exists (
                 select from pg_trigger t
-                where t.tgrelid = f.found
+                where t.tgrelid = f.oid
                     and t.tgfoid = to_regproc(format('chrononaut._capture_%s', v.id))));
 
 comment on view chrononaut._moved_tables is
@@ -388,14 +389,16 @@ declare
     v_tables jsonb := (
         select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
             p.schema_name, p.table_name, s.past_schema,
-            pg_catalog.pg_table_is_visible(pg_catalog.to_regclass(
-                pg_catalog.format('%I.%I', p.schema_name, p.table_name))))
-            order by p.schema_name, p.table_name)
+            pg_catalog.pg_table_is_visible(c.oid)) order by p.schema_name, p.table_name)
         from (
             select o.schema_name, chrononaut._past_schema(o.schema_name) as past_schema
             from (select distinct t.schema_name from chrononaut.past_tables t) o
         ) s
-        join chrononaut.past_tables p on p.schema_name operator(pg_catalog.=) s.schema_name);
+        join chrononaut.past_tables p on p.schema_name operator(pg_catalog.=) s.schema_name
+        left join pg_catalog.pg_namespace n
+            on n.nspname operator(pg_catalog.=) p.schema_name
+        left join pg_catalog.pg_class c on c.relnamespace operator(pg_catalog.=) n.oid
+            and c.relname operator(pg_catalog.=) p.table_name);
     v_live_only jsonb := case when strict then chrononaut._live_only() end;
 begin
     begin
@@ -456,7 +459,10 @@ as $$
         or exists (
             select from chrononaut.past_tables p
             where p.schema_name = any (schemas)
-                and to_regclass(format('%I.%I', p.past_schema, p.table_name)) is null)
+                and not exists (
+                    select from pg_class c
+                    join pg_namespace n on n.oid = c.relnamespace
+                    where n.nspname = p.past_schema and c.relname = p.table_name))
         or exists (
             select from (
                 select distinct p.schema_name from chrononaut.past_tables p
@@ -490,8 +496,10 @@ begin
     join pg_namespace n on n.oid = c.relnamespace
     where n.nspname = any (schemas) and not (
         chrononaut._has_past_schema(n.nspname)
-        and to_regclass(format('%I.%I', chrononaut._past_schema(n.nspname), c.relname))
-            is not null)
+        and exists (
+            select from pg_class o
+            where o.relname = c.relname and o.relnamespace =
+                to_regnamespace(quote_ident(chrononaut._past_schema(n.nspname)))))
     limit 1;
     if found then
         perform chrononaut._refuse(v_gap.relation,

@@ -17,7 +17,9 @@ as $$
                 and t.tgparentid = 0
             limit 1),
         case when v.registered_in <> chrononaut._here()
-            then to_regclass(format('%I.%I', v.schema_name, v.table_name)) end)
+            then (select c.oid from pg_class c
+                join pg_namespace n on n.oid = c.relnamespace
+                where n.nspname = v.schema_name and c.relname = v.table_name) end)
 $$;
 
 comment on function chrononaut._locate(chrononaut.versioning) is

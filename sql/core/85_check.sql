@@ -45,6 +45,22 @@ comment on function chrononaut._drift(chrononaut.versioning) is
     'Columns in which the live table and its history have come apart.';
 
 
+create or replace function chrononaut._has_drifted(versioning_id integer)
+    returns boolean
+    language sql
+    stable
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    select exists (
+        select from chrononaut.versioning v, chrononaut._drift(v)
+        where v.id = versioning_id)
+$$;
+
+comment on function chrononaut._has_drifted(integer) is
+    'Whether columns have come apart; for everybody, since all may read versioned_tables.';
+
+
 create or replace function chrononaut._check_drift(versioning_id integer)
     returns void
     language plpgsql
@@ -253,7 +269,9 @@ select
     v.schema_name,
     v.table_name,
     h.relid::regclass as history_table,
-    to_regclass(format('%I.%I', v.history_schema, v.view_name)) as versions_view,
+    (select o.oid from pg_class o
+        join pg_namespace n on n.oid = o.relnamespace
+        where n.nspname = v.history_schema and o.relname = v.view_name)::regclass as versions_view,
     v.key,
     v.hidden,
     v.untracked,
@@ -270,7 +288,7 @@ select
     v.created_at,
     pg_total_relation_size(h.relid) as history_bytes,
     greatest(c.reltuples, 0)::bigint as history_rows,
-    exists (select from chrononaut._drift(v)) or exists (
+    chrononaut._has_drifted(v.id) or exists (
         select from pg_class o
         where o.oid = l.relid
             and (o.relnamespace::regnamespace::text, o.relname)

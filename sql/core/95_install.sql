@@ -19,7 +19,7 @@ begin
             'unlock_record', '_lock_statement',
             '_transaction_scopes', '_change_scopes', '_own_transaction',
             '_row_scopes', '_recorded_columns', '_moment', 'mark',
-            'drop_mark') as is_public
+            'drop_mark', '_has_drifted') as is_public
         from pg_proc p
         where p.pronamespace = 'chrononaut'::regnamespace and p.prosecdef
     loop

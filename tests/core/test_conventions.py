@@ -26,6 +26,7 @@ CALLABLE = {
     "_lock_statement",
     "_check_drop",
     "_forget",
+    "_has_drifted",
     "_transaction_scopes",
     "_change_scopes",
     "_own_transaction",
