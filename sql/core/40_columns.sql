@@ -31,6 +31,24 @@ comment on function chrononaut._history_type(oid) is
     'The type that history stores: without length limits, domains as their base type; null for 0.';
 
 
+create or replace function chrononaut._member(prefix text, name name)
+    returns text
+    language sql
+    stable
+as $$
+    -- %I leaves bare what is reserved in PL/pgSQL alone: old.if is no column there.
+    -- No search_path of its own, so that it is inlined.
+    select pg_catalog.format(case
+        when name operator(pg_catalog.=) any
+                ('{begin,by,declare,execute,foreach,if,loop,strict,while}'::pg_catalog.name[])
+            then '%s."%s"'
+        else '%s.%I' end, prefix, name)
+$$;
+
+comment on function chrononaut._member(text, name) is
+    'A column of a row, as SQL and PL/pgSQL alike understand it.';
+
+
 create or replace function chrononaut._column_value(
     target regclass,
     attnum smallint,
@@ -51,7 +69,8 @@ begin
     if v_column.attgenerated = 'v' then
         select pg_get_expr(d.adbin, d.adrelid) into strict v_expression
         from pg_attrdef d where d.adrelid = target and d.adnum = attnum;
-        select string_agg(format('%s.%I as %I', prefix, a.attname, a.attname), ', ')
+        select string_agg(
+            format('%s as %I', chrononaut._member(prefix, a.attname), a.attname), ', ')
         into v_stored
         from pg_attribute a
         where a.attrelid = target and a.attnum > 0
@@ -64,7 +83,7 @@ begin
         end if;
         return format('(select %s from (select %s) s)', v_expression, v_stored);
     end if;
-    return format('%s.%I', prefix, v_column.attname) || case
+    return chrononaut._member(prefix, v_column.attname) || case
         when chrononaut._history_type(v_column.atttypid) <> format_type(v_column.atttypid, -1)
             then '::' || chrononaut._history_type(v_column.atttypid)
         else ''

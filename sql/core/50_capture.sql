@@ -17,23 +17,23 @@ as $$
     -- goes on until a sync: integers (which alone have this &) and text. Arrays need equal
     -- types, where CASE takes what can be cast.
     with part as (
-        select string_agg(format('%1$s.%2$I', prefix, i.live_name) || case
+        select string_agg(m.name || case
                 -- A type of the application's may be renamed: its name does not stand here.
                 when i.type::regtype::oid >= 16384 and i.state = 'tracked' then format(
-                    ', case when false then %1$s.%2$I else (null::%3$I.%4$I).%5$I end',
-                    prefix, i.live_name, v.history_schema, v.history_name, i.history_name)
+                    ', case when false then %1$s else (null::%2$I.%3$I).%4$I end',
+                    m.name, v.history_schema, v.history_name, i.history_name)
                 when i.type::regtype::oid < 16384 and t.typtype = 'd'
                     or a.atttypid in ('text'::regtype, 'varchar'::regtype) then format(
-                    ', case when false then %1$s.%2$I else null::%3$s end',
-                    prefix, i.live_name, i.type)
+                    ', case when false then %1$s else null::%2$s end', m.name, i.type)
                 when a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then
-                    format(', case when false then %1$s.%2$I & 1::int8 end', prefix, i.live_name)
+                    format(', case when false then %1$s & 1::int8 end', m.name)
                 when i.type::regtype::oid < 16384 and format_type(a.atttypid, -1) = i.type then format(
-                    ', case when false then arrayoverlap(array[%1$s.%2$I], null::%3$s[]) end',
-                    prefix, i.live_name, i.type)
+                    ', case when false then arrayoverlap(array[%1$s], null::%2$s[]) end',
+                    m.name, i.type)
                 else '' end,
             ', ' order by i.attnum) as columns
         from chrononaut._image(versioning_id) i
+        cross join chrononaut._member(prefix, i.live_name) m(name)
         join chrononaut.versioning v on v.id = versioning_id
         join pg_attribute a on a.attrelid = v.relid and a.attnum = i.attnum
         join pg_type t on t.oid = a.atttypid
@@ -57,7 +57,7 @@ create or replace function chrononaut._row_of(
     set search_path = pg_catalog, pg_temp
 as $$
     select format('row(%s)::record',
-        string_agg(format('%s.%I', prefix, i.live_name), ', ' order by i.attnum))
+        string_agg(chrononaut._member(prefix, i.live_name), ', ' order by i.attnum))
     from chrononaut._image(versioning_id) i
     where i.state = any (states) and not i.computed
 $$;
@@ -78,17 +78,19 @@ as $$
     -- Images are compared. Where equal values have equal images, values are: that is faster.
     -- Text is compared by its bytes, whatever collation the column is given some day.
     select concat_ws(' or ',
-        string_agg(format('%1$s.%3$I%4$s is distinct from %2$s.%3$I%4$s',
-                left_prefix, right_prefix, c.live_name, c.as_bytes), ' or ' order by c.attnum)
+        string_agg(format('%1$s%3$s is distinct from %2$s%3$s',
+                c.left_value, c.right_value, c.as_bytes), ' or ' order by c.attnum)
             filter (where c.is_plain),
-        'row(' || string_agg(format('%s.%I', left_prefix, c.live_name), ', ' order by c.attnum)
+        'row(' || string_agg(c.left_value, ', ' order by c.attnum)
                 filter (where not c.is_plain)
             || ')::record operator(pg_catalog.*<>) row('
-            || string_agg(format('%s.%I', right_prefix, c.live_name), ', ' order by c.attnum)
+            || string_agg(c.right_value, ', ' order by c.attnum)
                 filter (where not c.is_plain)
             || ')::record')
     from (
-        select i.live_name, i.attnum,
+        select i.attnum,
+            chrononaut._member(left_prefix, i.live_name) as left_value,
+            chrononaut._member(right_prefix, i.live_name) as right_value,
             a.atttypid = any ('{bool,"\"char\"",int2,int4,int8,oid,date,'
                 'time,timestamp,timestamptz,uuid,bytea,text,varchar}'::regtype[]) as is_plain,
             case when a.atttypid in ('text'::regtype, 'varchar'::regtype)
@@ -113,8 +115,8 @@ create or replace function chrononaut._same_key(
     set search_path = pg_catalog, pg_temp
 as $$
     select string_agg(
-        format('%s.%I %s %s.%I', left_prefix, k.name,
-            chrononaut._key_operator(v.relid, k.name), right_prefix, k.name),
+        concat_ws(' ', chrononaut._member(left_prefix, k.name),
+            chrononaut._key_operator(v.relid, k.name), chrononaut._member(right_prefix, k.name)),
         ' and ' order by k.position)
     from unnest(v.key) with ordinality k(name, position)
 $$;
@@ -177,13 +179,14 @@ as $$
         ' || case when row(%1$s)::record operator(pg_catalog.*<>) row(%2$s)::record '
             'then jsonb_build_object(''hidden_cols_changed'', array_remove(array[%3$s], null)) '
             'else ''{}'' end',
-        string_agg(format('%s.%I', old_prefix, i.live_name), ', ' order by i.attnum),
-        string_agg(format('%s.%I', new_prefix, i.live_name), ', ' order by i.attnum),
-        string_agg(format('case when row(%1$s.%3$I)::record operator(pg_catalog.*<>) '
-                'row(%2$s.%3$I)::record then %3$L::text end',
-                old_prefix, new_prefix, i.live_name),
+        string_agg(o.value, ', ' order by i.attnum),
+        string_agg(n.value, ', ' order by i.attnum),
+        string_agg(format('case when row(%s)::record operator(pg_catalog.*<>) '
+                'row(%s)::record then %L::text end', o.value, n.value, i.live_name),
             ', ' order by i.attnum))
     from chrononaut._image(v.id) i
+    cross join chrononaut._member(old_prefix, i.live_name) o(value)
+    cross join chrononaut._member(new_prefix, i.live_name) n(value)
     where i.state = 'hidden' and not i.computed
     having count(*) > 0
 $$;
@@ -415,8 +418,8 @@ create or replace function chrononaut._history_key(
     set search_path = pg_catalog, pg_temp
 as $$
     select string_agg(
-        format('%s.%I %s %s.%I', history_alias, m.history_name,
-            chrononaut._key_operator(v.relid, k.name), prefix, k.name),
+        concat_ws(' ', chrononaut._member(history_alias, m.history_name),
+            chrononaut._key_operator(v.relid, k.name), chrononaut._member(prefix, k.name)),
         ' and ' order by k.position)
     from unnest(v.key) with ordinality k(name, position)
     join chrononaut.versioned_column m

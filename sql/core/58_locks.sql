@@ -81,8 +81,8 @@ create or replace function chrononaut._lock_key(v chrononaut.versioning, prefix 
     set search_path = pg_catalog, pg_temp
 as $$
     select format('pg_catalog.jsonb_build_array(%s)', string_agg(
-        case when c.builtin then format('%s.%I', prefix, c.name)
-            else format('pg_catalog.format(''%%s'', %s.%I)', prefix, c.name) end,
+        case when c.builtin then chrononaut._member(prefix, c.name)
+            else format('pg_catalog.format(''%%s'', %s)', chrononaut._member(prefix, c.name)) end,
         ', ' order by c.n))
     from chrononaut._lock_key_columns(v) c
 $$;

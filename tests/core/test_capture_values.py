@@ -177,6 +177,66 @@ def test_any_column_and_table_name_is_recorded(db: Db, granularity: str) -> None
     assert last == (*["set"] * (len(NAMES) - 1), None)
 
 
+PLPGSQL = [
+    "begin", "by", "declare", "execute", "foreach", "if", "loop", "strict", "while",
+]  # fmt: skip
+"""Reserved in PL/pgSQL only, so that `%I` leaves them bare."""
+
+
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+@pytest.mark.parametrize("hidden", [[], PLPGSQL])
+def test_every_keyword_may_be_a_column(
+    db: Db, granularity: str, hidden: list[str]
+) -> None:
+    found = db.execute("select distinct word from pg_get_keywords()").fetchall()
+    words = sorted({*PLPGSQL, *(word for [word] in found)})
+    columns = ", ".join(f'"{word}" int' for word in words)
+    db.execute(f"create table item (id int primary key, {columns})")
+    db.execute(
+        "select chrononaut.create_versioning('item', granularity => %s, hidden => %s,"
+        " lockable => true, row_version => true)",
+        [granularity, hidden],
+    )
+    db.execute("insert into item (id) values (1)")
+    changes = ", ".join(f'"{word}" = 1' for word in words)
+    db.execute(f"update item set {changes}")
+    db.execute("update item set id = 2")
+    db.execute("delete from item")
+    left = ", ".join(f'"{word}"' for word in words if word not in hidden)
+    assert db.execute(
+        f"select id, cardinality(array_remove(array[{left}], null)) from item_history"
+        " where operation <> 'I' order by change_id"
+    ).fetchall() == [(1, 0), *[(id, len(words) - len(hidden)) for id in (1, 2)]]
+
+
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+@pytest.mark.parametrize("type_", ["int", "name"])
+def test_every_keyword_of_plpgsql_may_be_in_a_key(
+    db: Db, granularity: str, type_: str
+) -> None:
+    key = ", ".join(f'"{word}"' for word in PLPGSQL)
+    columns = ", ".join(f'"{word}" {type_} default 1' for word in PLPGSQL)
+    db.execute(f"create table item ({columns}, v int, primary key ({key}))")
+    db.execute(
+        "select chrononaut.create_versioning('item', granularity => %s,"
+        " lockable => true)",
+        [granularity],
+    )
+    db.execute("insert into item (v) values (1)")
+    db.execute("update item set v = 2")
+    db.execute("""update item set "if" = 2, "loop" = 2""")
+    db.execute("delete from item")
+    assert db.execute(
+        """select operation, "if"::text, v from item_history order by change_id"""
+    ).fetchall() == [
+        ("I", "1", None),
+        ("U", "1", 1),
+        ("D", "1", 2),
+        ("I", "2", None),
+        ("D", "2", 2),
+    ]
+
+
 @pytest.mark.extension("citext")
 def test_key_of_citext_changes_its_case_as_an_update(db: Db) -> None:
     db.execute("create extension citext")
