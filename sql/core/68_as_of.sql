@@ -721,7 +721,9 @@ as $$
     -- The live table is locked first, everywhere: migrations lock in that order. The moment
     -- is asked for at once: one that does not exist is an error though nothing changed.
     -- Row locks put all later changes of a key behind all others, so the first of them is
-    -- the one whose predecessor is not later; where clocks decide, that is looked into. What
+    -- the one whose predecessor is not later; where clocks decide, that is looked into. The
+    -- predecessor is joined: as a subquery it would be charged for rows that BRIN only guesses,
+    -- and the planner would read a long history's whole key index to spare it those. What
     -- the OR keeps from becoming a join probes the index for few live rows and is read once,
     -- into a hash table, for many.
     select format(
@@ -729,10 +731,11 @@ as $$
         'where (select m.keyed from moment m) is not null '
             'and ((select m.keyed from moment m) is null '
                 'or not exists (select from %6$s h where %7$s and %8$s)) '
-        'union all select %9$s from %6$s h where h.%10$I operator(pg_catalog.<>) ''I'' '
-            'and %8$s and (select %13$s or %15$s from %6$s e where %11$s '
-                'and e.%12$I operator(pg_catalog.<) h.%12$I '
-                'order by e.%12$I desc limit 1) is not true%14$s',
+        'union all select %9$s from %6$s h '
+        'left join lateral (select %16$s, e.%12$I, e.%17$I, e.%18$I from %6$s e where %11$s '
+            'and e.%12$I operator(pg_catalog.<) h.%12$I order by e.%12$I desc limit 1) e on true '
+        'where h.%10$I operator(pg_catalog.<>) ''I'' and %8$s '
+            'and (e.%12$I is not null and (%13$s or %15$s)) is not true%14$s',
         chrononaut._bounded_moment(moment),
         string_agg(chrononaut._past_value(v, a.attnum, 'r'), ', ' order by a.attnum),
         (select case c.relkind when 'p' then '' else 'only ' end
@@ -747,7 +750,10 @@ as $$
         chrononaut._meta_name(v.meta, 'change_id'),
         chrononaut._later(v, 'e'),
         chrononaut._past_keys(v, 'h'),
-        chrononaut._later_by_clock(v, 'e'))
+        chrononaut._later_by_clock(v, 'e'),
+        chrononaut._stored_values(v, 'e'),
+        chrononaut._meta_name(v.meta, 'transaction_id'),
+        chrononaut._meta_name(v.meta, 'changed'))
     from pg_attribute a
     where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
 $$;

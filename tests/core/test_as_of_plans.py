@@ -176,3 +176,9 @@ def test_whole_table_is_read_without_the_history_that_is_older_than_the_moment(
     ]
     assert len(read) == 2
     assert max(read) < 25_000  # of 100,100: a range of BRIN is all or nothing
+    entries = [
+        node["Actual Rows"] * node["Actual Loops"]
+        for node in nodes(plan)
+        if node.get("Index Name") == "t_history_pkey"
+    ]
+    assert sum(entries) <= 100  # one before each later change
