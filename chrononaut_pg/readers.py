@@ -31,7 +31,7 @@ from chrononaut_pg._changes import (
     changes_from,
     hidden_attributes,
 )
-from chrononaut_pg._comparing import attributes, differing
+from chrononaut_pg._comparing import attributes, differing, differing_when_loaded
 from chrononaut_pg._direct import Direct, direct
 from chrononaut_pg._times import aware as aware
 from chrononaut_pg._views import history_table
@@ -219,6 +219,9 @@ def diff(
     attributes that have changed in between, to be shown with the present value.
     """
     target = instance if to is None else to
+    known = differing_when_loaded(instance, from_model, target)
+    if known is not None and not hidden:
+        return known
     row, present = _state(instance)
     old_row, old = _state(from_model)
     new_row, new = (row, present) if target is instance else _state(target)
