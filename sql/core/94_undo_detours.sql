@@ -313,15 +313,13 @@ create or replace function chrononaut._undo_backwards(scope jsonb)
 as $$
     -- Parameters: 1 and 2 the images of the rows and their marked columns, 3 those of all.
     select format(
-        'select "chrononaut:row" as image, coalesce(p.wanted, $3) as wanted '
+        'select h.ctid as place, coalesce(p.wanted, $3) as wanted '
         'from rows from (pg_catalog.unnest($1), pg_catalog.unnest($2)) p(id, wanted) '
         'join %1$s b on b.%2$s operator(pg_catalog.=) p.id join %3$s h on %4$s '
-        'join %3$s "chrononaut:row" on %7$s and "chrononaut:row".%2$s operator(pg_catalog.=) h.%2$s '
         'where %5$s and h.%6$s operator(pg_catalog.=) ''U'' order by h.%2$s desc',
         chrononaut._undo_hits(scope), scope ->> 'change_id', scope ->> 'history',
         chrononaut._undo_keys(scope, 'h', 'history', 'b', 'history'),
-        scope ->> 'condition', scope ->> 'operation',
-        chrononaut._undo_keys(scope, '"chrononaut:row"', 'history', 'h', 'history'))
+        scope ->> 'condition', scope ->> 'operation')
 $$;
 
 comment on function chrononaut._undo_backwards(jsonb) is
@@ -338,17 +336,20 @@ declare
     v_update text;
     v_change record;
 begin
-    -- The states that the rows went through were possible, so they are on the way back.
+    -- The states that the rows went through were possible, so they are on the way back. An
+    -- image is found again by its place: PL/pgSQL passes on no rows of one table, then another.
     select pg_catalog.format(
-        'update %s l set %s where %s and row(%s)::record operator(pg_catalog.*<>) row(%s)::record',
+        'update %s l set %s from %s h where h.ctid operator(pg_catalog.=) $1 and %s '
+            'and row(%s)::record operator(pg_catalog.*<>) row(%s)::record',
         v_scope ->> 'live',
         pg_catalog.string_agg(pg_catalog.format(
             '%1$I = case when pg_catalog.substr($2, %2$s, 1) operator(pg_catalog.=) ''1'' '
-                'then ($1).%3$I::%4$s else l.%1$I end',
+                'then h.%3$I::%4$s else l.%1$I end',
             u.value ->> 'name', u.n, u.value ->> 'history', u.value ->> 'cast'), ', '),
-        chrononaut._undo_keys(v_scope, 'l', 'live', '($1)', 'history'),
+        v_scope ->> 'history',
+        chrononaut._undo_keys(v_scope, 'l', 'live', 'h', 'history'),
         pg_catalog.string_agg(u.value ->> 'value', ', ' order by u.n),
-        pg_catalog.string_agg(pg_catalog.format('($1).%I', u.value ->> 'history'), ', '
+        pg_catalog.string_agg(pg_catalog.format('h.%I', u.value ->> 'history'), ', '
             order by u.n))
     into v_update
     from chrononaut._undo_unique(v_scope, step -> 'patterns') u
@@ -360,7 +361,7 @@ begin
         execute chrononaut._undo_backwards(v_scope)
         using (step ->> 'ids')::bigint[], (step ->> 'wanted')::text[], step #>> '{patterns,0}'
     loop
-        execute v_update using v_change.image, v_change.wanted;
+        execute v_update using v_change.place, v_change.wanted;
     end loop;
 end;
 $$;

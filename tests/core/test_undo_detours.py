@@ -117,6 +117,14 @@ def test_rows_exchange_unique_values(
     back_and_forth(db, ("place",), *statements)
 
 
+def test_rows_of_several_tables_exchange_unique_values(db: Db) -> None:
+    in_one(db, PLACES, "alter table place add unique (n)")
+    seat = PLACES.replace("place", "seat").replace("integer", "numeric")
+    in_one(db, seat, "alter table seat add unique (n)")
+    swaps = (*SWAP, *(statement.replace("place", "seat") for statement in SWAP))
+    back_and_forth(db, ("place", "seat"), *swaps)
+
+
 def test_rows_exchange_values_of_a_unique_expression(db: Db) -> None:
     in_one(db, PLACES, "create unique index on place (abs(n) desc) where n > 0")
     back_and_forth(db, ("place",), *SWAP)
