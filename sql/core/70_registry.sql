@@ -45,14 +45,14 @@ comment on function chrononaut._locate_history(chrononaut.versioning) is
     'The history table''s oid here and now; null if it is gone.';
 
 
-create or replace function chrononaut._moved(v chrononaut.versioning)
+create or replace function chrononaut._moved(v chrononaut.versioning, here text)
     returns boolean
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
     -- A restore over the same database makes tables anew as well: triggers tell where.
-    select v.registered_in <> chrononaut._here()
+    select v.registered_in <> here
         or v.active
             and not exists (select from pg_class c where c.oid = v.relid)
             and chrononaut._locate(v) is not null
@@ -61,7 +61,7 @@ as $$
             and chrononaut._locate_history(v) is not null
 $$;
 
-comment on function chrononaut._moved(chrononaut.versioning) is
+comment on function chrononaut._moved(chrononaut.versioning, text) is
     'Whether the entry was restored: its oids and attribute numbers do not hold.';
 
 
@@ -73,15 +73,16 @@ as $$
 #variable_conflict use_variable
 declare
     v chrononaut.versioning;
+    v_here text := chrononaut._here();
 begin
     for v in
-        select r.* from chrononaut.versioning r where chrononaut._moved(r)
+        select r.* from chrononaut.versioning r where chrononaut._moved(r, v_here)
     loop
         update chrononaut.versioning r
         set relid = coalesce(chrononaut._locate(v), 0),
             history_relid = chrononaut._locate_history(v),
             active = v.active and chrononaut._locate(v) is not null,
-            registered_in = chrononaut._here()
+            registered_in = v_here
         where r.id = v.id
         returning r.* into v;
         perform chrononaut._relocate_columns(v);

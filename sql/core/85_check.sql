@@ -236,7 +236,7 @@ declare
 begin
     for v in select r.* from chrononaut.versioning r where r.active order by r.id loop
         v_name := format('%I.%I', v.schema_name, v.table_name);
-        v_moved := chrononaut._moved(v);
+        v_moved := chrononaut._moved(v, chrononaut._here());
         if chrononaut._locate(v) is null then
             return query select v_name, 'the live table is gone; its history remains'::text,
                 'Keep it, or create the table again and call create_versioning.'::text;

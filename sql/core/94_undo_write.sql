@@ -115,26 +115,36 @@ comment on function chrononaut._undo_precedes(jsonb, jsonb, pg_constraint) is
     'How much it matters that one step is done before another one: 4 a lot, 0 not at all.';
 
 
-create or replace function chrononaut._undo_weight("before" jsonb, "after" jsonb)
-    returns integer
+create or replace function chrononaut._undo_waits(steps jsonb)
+    returns table (step integer, other integer, weight integer)
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- Within a table rows go before others come, for the sake of its unique constraints.
-    select greatest(
-        case when "before" -> 'oid' = "after" -> 'oid'
-            and array_position('{delete,update,insert}', "before" ->> 'operation')
-                < array_position('{delete,update,insert}', "after" ->> 'operation') then 1 end,
-        (select max(chrononaut._undo_precedes("before", "after", c))
-            from pg_constraint c
-            where c.contype = 'f'
-                and c.conrelid in (("before" ->> 'oid')::oid, ("after" ->> 'oid')::oid)),
-        0)
+    with step as (
+        select s.ordinality::integer - 1 as number, s.value, (s.value ->> 'oid')::oid as oid,
+            array_position('{delete,update,insert}', s.value ->> 'operation') as rank
+        from jsonb_array_elements(steps) with ordinality s
+    )
+    select w.step, w.other, max(w.weight)
+    from (
+        -- Within a table rows go before others come, for the sake of its unique constraints.
+        select l.number as step, e.number as other, 1 as weight
+        from step e
+        join step l on l.oid = e.oid and e.rank < l.rank
+        union all
+        select l.number, e.number, chrononaut._undo_precedes(e.value, l.value, c)
+        from pg_constraint c
+        join step e on e.oid in (c.conrelid, c.confrelid)
+        join step l on l.oid in (c.conrelid, c.confrelid) and l.number <> e.number
+        where c.contype = 'f'
+    ) w
+    where w.weight > 0
+    group by w.step, w.other
 $$;
 
-comment on function chrononaut._undo_weight(jsonb, jsonb) is
-    'How much one step wants to be done before another one.';
+comment on function chrononaut._undo_waits(jsonb) is
+    'Which steps of an undo want to wait for which others, and how much, by their numbers from 0.';
 
 
 create or replace function chrononaut._undo_order(steps jsonb)
@@ -145,19 +155,23 @@ create or replace function chrononaut._undo_order(steps jsonb)
 as $$
 #variable_conflict use_variable
 declare
+    v_steps integer[];
+    v_others integer[];
+    v_weights integer[];
     v_done integer[] := '{}';
 begin
+    select array_agg(w.step), array_agg(w.other), array_agg(w.weight)
+    into v_steps, v_others, v_weights
+    from chrononaut._undo_waits(steps) w;
     while cardinality(v_done) < jsonb_array_length(steps) loop
         v_done := v_done || (
-            select (s.ordinality - 1)::integer
-            from jsonb_array_elements(steps) with ordinality s
-            where s.ordinality - 1 <> all (v_done)
-            order by (
-                    select max(chrononaut._undo_weight(o.value, s.value))
-                    from jsonb_array_elements(steps) with ordinality o
-                    where o.ordinality <> s.ordinality and o.ordinality - 1 <> all (v_done)
-                ) nulls first,
-                s.ordinality
+            select s.number
+            from generate_series(0, jsonb_array_length(steps) - 1) s(number)
+            left join unnest(v_steps, v_others, v_weights) w(step, other, weight)
+                on w.step = s.number and w.other <> all (v_done)
+            where s.number <> all (v_done)
+            group by s.number
+            order by max(w.weight) nulls first, s.number
             limit 1);
     end loop;
     return v_done;

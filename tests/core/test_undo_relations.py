@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.core.asking import refusal, run
-from tests.core.undoing import in_one, preview, table, undo
+from tests.core.asking import refusal, rows, run, value
+from tests.core.undoing import NEWEST, in_one, preview, table, undo
 from tests.servers import Db
 
 
@@ -182,3 +182,30 @@ def test_the_dry_run_names_every_table(shop: Db) -> None:
         ({"id": 3}, "insert", None, {"id": 3, "parent_id": 2}, None),
         ({"id": 2}, "insert", None, {"id": 2, "name": "b"}, None),
     ]
+
+
+def test_a_transaction_over_many_tables_that_refer_to_each_other_is_undone(
+    db: Db,
+) -> None:
+    count = 50
+    for n in range(count):
+        other = f"references t{n - 1}" if n else ""
+        run(db, f"create table t{n} (id int primary key, other int {other})")
+        run(db, f"select chrononaut.create_versioning('t{n}')")
+    names = [f"public.t{n}" for n in range(count)]
+    in_one(db, *(f"insert into {name} values (1, 1)" for name in names))
+    gone = in_one(db, *(f"delete from {name}" for name in reversed(names)))
+    assert undo(db, gone) == [(name, "insert", 1, None) for name in sorted(names)]
+    assert in_order(db) == names
+    assert undo(db, newest(db)) == [(name, "delete", 1, None) for name in sorted(names)]
+    assert in_order(db) == names[::-1]
+
+
+def newest(db: Db) -> int:
+    return int(value(db, NEWEST) or 0)
+
+
+def in_order(db: Db) -> list[str]:
+    """Return the tables that the newest transaction changed, in that order."""
+    changes = f"select relation::text from chrononaut.changes_of({newest(db)})"
+    return [name for (name,) in rows(db, changes)]
