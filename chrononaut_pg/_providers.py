@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session
 
 from chrononaut_pg.context import Said, compose
+from chrononaut_pg.exceptions import InvalidChangeInfoError
 
 _KEY = "chrononaut_sessions"
 """Where `Connection.info` keeps the sessions of its transaction."""
@@ -49,8 +50,9 @@ class Provider:
         if self.extra is None:
             return {}
         if self.extra not in evaluated:
-            evaluated[self.extra] = self.extra() or {}
-        return cast(Mapping[str, Any], evaluated[self.extra])
+            evaluated[self.extra] = _extras(self.extra)
+        more: Mapping[str, Any] = evaluated[self.extra]
+        return more
 
     def info(
         self, what: Said, who: tuple[Any, Any], evaluated: dict[Any, Any]
@@ -62,6 +64,17 @@ class Provider:
         """Return this provider with whatever *newer* has in place of its own."""
         given = {name: value for name, value in vars(newer).items() if value}
         return replace(self, **given) if given else self
+
+
+def _extras(function: Callable[[], Mapping[str, Any] | None]) -> Mapping[str, Any]:
+    found = function() or {}
+    if not isinstance(found, Mapping):
+        raise InvalidChangeInfoError(
+            f"the extra change info is {found!r:.200}, not a dictionary",
+            hint="Have the function given as extra=..., or set as "
+            "CHRONONAUT_EXTRA_CHANGE_INFO_FUNC, return a dictionary or None.",
+        )
+    return found
 
 
 _STRICT: WeakSet[Provider] = WeakSet()
@@ -104,6 +117,11 @@ _OWN = "_chrononaut_provider"
 
 _ACTING: ContextVar[ref[Session] | None] = ContextVar("chrononaut_acting", default=None)
 """The session that last did something in this context."""
+
+
+def asked(given: Any) -> Callable[[], Any] | None:
+    """Return what is given as the function that a provider asks."""
+    return given if given is None or callable(given) else lambda: given
 
 
 def provide(target: Any, provider: Provider) -> None:

@@ -45,28 +45,70 @@ class Said:
     suppressed: bool = False
 
 
+@dataclass(eq=False)
+class _Block:
+    """One block: what it makes of what the blocks around it say."""
+
+    change: Callable[[Said], Said]
+    left: bool = False
+    """Whether it was left in another context than entered, as generators may do."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """A block that was entered, within those around it, and what they say together."""
+
+    block: _Block
+    outer: "_Level | None"
+    said: Said
+
+
 _NOTHING: Final = Said()
 
-_SAID: ContextVar[Said] = ContextVar("chrononaut_said", default=_NOTHING)
+_INNERMOST: ContextVar[_Level | None] = ContextVar("chrononaut_said", default=None)
 
 
 def said() -> Said:
     """Return what the enclosing blocks say; the same object until that changes."""
-    return _SAID.get()
+    innermost = level = _INNERMOST.get()
+    while level is not None:
+        if level.block.left:
+            innermost = _without(level.block, innermost)
+            _INNERMOST.set(innermost)
+        level = level.outer
+    return _NOTHING if innermost is None else innermost.said
 
 
 @contextmanager
-def saying(new: Said) -> Iterator[None]:
-    """Make *new* what is said inside the block, and bring back the outer one."""
-    outer = _SAID.get()
-    token = _SAID.set(new)
+def saying(change: Callable[[Said], Said]) -> Iterator[None]:
+    """Say inside the block what *change* makes of what is said around it.
+
+    What a block says ends with it, also where generators leave blocks in another order
+    than they entered them, or in another thread.
+    """
+    block = _Block(change)
+    token = _INNERMOST.set(_within(_INNERMOST.get(), block))
     try:
         yield
     finally:
+        remaining = _without(block, _INNERMOST.get())
         try:
-            _SAID.reset(token)
-        except ValueError:  # left in another context than entered, as generators may be
-            _SAID.set(outer)
+            _INNERMOST.reset(token)
+        except ValueError:  # another context: the one that entered learns of it so
+            block.left = True
+        _INNERMOST.set(remaining)
+
+
+def _within(outer: _Level | None, block: _Block) -> _Level:
+    return _Level(block, outer, block.change(_NOTHING if outer is None else outer.said))
+
+
+def _without(block: _Block, level: _Level | None) -> _Level | None:
+    """Return the levels without that of *block*, those inside it said anew."""
+    if level is None or level.block is block:
+        return level and level.outer
+    outer = _without(block, level.outer)
+    return level if outer is level.outer else _within(outer, level.block)
 
 
 @contextmanager
@@ -84,12 +126,9 @@ def change_info(
     What is left out stays as the outer block, or the web framework, has it. Values may
     be callables, which are evaluated once per transaction.
     """
-    inner = _with_extra(_SAID.get(), extra)
-    if not isinstance(user_id, _NotSaid):
-        inner = replace(inner, user_id=user_id)
-    if not isinstance(remote_addr, _NotSaid):
-        inner = replace(inner, remote_addr=remote_addr)
-    with saying(inner):
+    given: dict[str, Any] = {"user_id": user_id, "remote_addr": remote_addr}
+    who = {name: value for name, value in given.items() if value is not NOT_SAID}
+    with saying(lambda outer: replace(_with_extra(outer, extra), **who)):
         yield
 
 
@@ -104,7 +143,7 @@ def extra_change_info(**extra: Any) -> Iterator[None]:
     It is recorded under the key `extra`. Blocks nest: the inner value of a key wins,
     and the outer one is back afterwards. Values are JSON, or callables that return it.
     """
-    with saying(_with_extra(_SAID.get(), extra)):
+    with saying(lambda outer: _with_extra(outer, extra)):
         yield
 
 
@@ -143,16 +182,21 @@ def restore_change_info(captured: Mapping[str, Any] | None) -> Iterator[None]:
             with restore_change_info(change_info):
                 ...
 
-    It replaces what is said here; None says nothing.
+    It replaces what is said here; None says nothing. Raises InvalidChangeInfoError if
+    it is something else.
     """
-    info = captured or {}
-    with saying(
-        Said(
-            user_id=info.get("user_id", NOT_SAID),
-            remote_addr=info.get("remote_addr", NOT_SAID),
-            extra=dict(info.get("extra", {})),
+    info = {} if captured is None else captured
+    if not isinstance(info, Mapping) or not isinstance(info.get("extra", {}), Mapping):
+        raise InvalidChangeInfoError(
+            f"cannot restore change info from {captured!r:.200}",
+            hint="Pass the dictionary that capture_change_info() returned.",
         )
-    ):
+    restored = Said(
+        user_id=info.get("user_id", NOT_SAID),
+        remote_addr=info.get("remote_addr", NOT_SAID),
+        extra=dict(info.get("extra", {})),
+    )
+    with saying(lambda outer: replace(restored, suppressed=outer.suppressed)):
         yield
 
 

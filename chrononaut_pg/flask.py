@@ -5,7 +5,6 @@ its view, and kept as text with the request; a login or logout replaces it. What
 writes later only reads that text.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -17,6 +16,7 @@ from sqlalchemy import Engine, event
 
 from chrononaut_pg._emission import listen_to_engine
 from chrononaut_pg._providers import Provider
+from chrononaut_pg.exceptions import ChrononautException
 from chrononaut_pg.session import listen
 
 _KEY = "chrononaut_pg.request"
@@ -72,10 +72,9 @@ class VersionedSQLAlchemy(SQLAlchemy):
 
 
 def _provider(app: Flask) -> Provider:
-    def extra() -> Mapping[str, Any] | None:
-        function: Callable[[], Any] | None
-        function = app.config.get("CHRONONAUT_EXTRA_CHANGE_INFO_FUNC")
-        return function() if function is not None else None
+    def extra() -> Any:
+        given = app.config.get("CHRONONAUT_EXTRA_CHANGE_INFO_FUNC")
+        return given() if callable(given) else given
 
     return Provider(
         user_id=_user_id,
@@ -112,11 +111,16 @@ def _wrap_preprocessing(app: Flask) -> None:
     def preprocess_request(*arguments: Any) -> Any:
         _enter()
         answer = preprocess(*arguments)
-        if answer is None and not (flask.request.endpoint or "").endswith("static"):
+        if answer is None and not _is_static(flask.request.endpoint):
             _resolved()
         return answer
 
     app.preprocess_request = preprocess_request  # type: ignore[method-assign]
+
+
+def _is_static(endpoint: str | None) -> bool:
+    """Whether an endpoint is Flask's for static files, or that of a blueprint."""
+    return (endpoint or "").rpartition(".")[2] == "static"
 
 
 def _enter() -> None:
@@ -201,7 +205,18 @@ def _id_of(app: Flask, user: Any) -> str | None:
     if callable(wanted):
         found = wanted(user)
     elif wanted:
-        found = getattr(user, wanted)
+        found = _attribute(user, wanted)
     else:
         found = getattr(user, "email", None) or user.get_id()
     return None if found is None else str(found)
+
+
+def _attribute(user: Any, name: str) -> Any:
+    try:
+        found = getattr(user, name)
+    except AttributeError as error:
+        raise ChrononautException(
+            f"CHRONONAUT_USER_ID is {name!r}, which {type(user).__name__} lacks",
+            hint="Name an attribute of the user, or set it to a function of the user.",
+        ) from error
+    return found() if callable(found) else found

@@ -274,9 +274,10 @@ def append_change_info(*instances: Any, **extra: Any) -> Iterator[None]:
         db.session.commit()
 
     It stays on the objects until a flush that writes them is committed, so the commit
-    may come after the block. Raises NotVersionedError for other objects.
+    may come after the block; an exception that leaves the block takes it off again.
+    Raises NotVersionedError for other objects.
     """
-    from chrononaut_pg.session import add_extras
+    from chrononaut_pg.session import add_extras, remove_extras
 
     for instance in instances:
         if not is_declared(type(instance)):
@@ -284,8 +285,13 @@ def append_change_info(*instances: Any, **extra: Any) -> Iterator[None]:
                 f"{instance!r} is not versioned",
                 hint="Pass objects of Versioned models.",
             )
-        add_extras(instance, extra)
-    yield
+    before = [add_extras(instance, extra) for instance in instances]
+    try:
+        yield
+    except BaseException:
+        for instance, replaced in zip(instances, before, strict=True):
+            remove_extras(instance, extra, replaced)
+        raise
 
 
 @event.listens_for(Versioned, "after_mapper_constructed", propagate=True)

@@ -22,6 +22,7 @@ from chrononaut_pg._providers import (
     Provider,
     act,
     anybody_strict,
+    asked,
     async_classes,
     is_async,
     provide,
@@ -30,7 +31,7 @@ from chrononaut_pg._providers import (
 )
 from chrononaut_pg._strict import FLUSHING, refuse
 from chrononaut_pg.capture import SAMPLES, asking, captured, current_capture, overrides
-from chrononaut_pg.context import compose, said, to_json
+from chrononaut_pg.context import UserId, compose, said, to_json
 from chrononaut_pg.declarations import (
     declaration,
     is_declared,
@@ -56,10 +57,10 @@ _APPEND = text(
 def listen(
     target: Any,
     *,
-    user_id: Callable[[], Any] | None = None,
-    remote_addr: Callable[[], str | None] | None = None,
-    extra: Callable[[], Mapping[str, Any] | None] | None = None,
-    require_extra: Callable[[], bool] | None = None,
+    user_id: Callable[[], Any] | UserId = None,
+    remote_addr: Callable[[], str | None] | str | None = None,
+    extra: Callable[[], Mapping[str, Any] | None] | Mapping[str, Any] | None = None,
+    require_extra: Callable[[], bool] | bool | None = None,
 ) -> None:
     """Have PostgreSQL told who and why by all writes through *target*::
 
@@ -71,13 +72,13 @@ def listen(
     If *require_extra* returns true, a write without any extra is refused. What is given
     for sessions is asked for their writes only, and before what is given for the engine
     that they use. Listening again to the same target renews what is given and changes
-    nothing else.
+    nothing else. Each may also be a plain value, for a script that is one user's.
     """
     provider = Provider(
-        user_id=user_id,
-        remote_addr=remote_addr,
-        extra=extra,
-        require_extra=require_extra,
+        user_id=asked(user_id),
+        remote_addr=asked(remote_addr),
+        extra=asked(extra),
+        require_extra=asked(require_extra),
     )
     _hook(Session)
     if is_async(target, "AsyncEngine"):
@@ -124,12 +125,34 @@ def announce(session: Any) -> None:
         listener.announce(connection)
 
 
-def add_extras(instance: Any, extras: Mapping[str, Any]) -> None:
-    """Keep extras on an object until a flush that writes it is committed."""
+def add_extras(instance: Any, extras: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Keep extras on an object until a flush that writes it is committed.
+
+    Returns those that the object had before.
+    """
     to_json(extras)
     state: InstanceState[Any] = sa_inspect(instance)
+    before: Mapping[str, Any] = state.info.get(_EXTRAS, {})
     _WITH_EXTRAS.add(state)
-    state.info[_EXTRAS] = {**state.info.get(_EXTRAS, {}), **extras}
+    state.info[_EXTRAS] = {**before, **extras}
+    return before
+
+
+def remove_extras(
+    instance: Any, extras: Mapping[str, Any], before: Mapping[str, Any]
+) -> None:
+    """Take off an object the extras that were added, and have those before again."""
+    state: InstanceState[Any] = sa_inspect(instance)
+    now = state.info.pop(_EXTRAS, None)
+    if now is None:  # committed in the meantime
+        return
+    mine = {name for name, value in extras.items() if now.get(name) is value}
+    kept = {name: value for name, value in now.items() if name not in mine}
+    kept |= {name: value for name, value in before.items() if name in mine}
+    if kept:
+        state.info[_EXTRAS] = kept
+    else:
+        _WITH_EXTRAS.discard(state)
 
 
 def hear_flushes() -> None:

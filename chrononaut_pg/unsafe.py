@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from chrononaut_pg.context import said, saying
+from chrononaut_pg.context import saying
 from chrononaut_pg.exceptions import NotPermittedError
 
 
@@ -25,5 +25,5 @@ def suppress_versioning(allow_deleting_history: bool = False) -> Iterator[None]:
             "history cannot be deleted: it is append-only",
             hint="drop_versioning(..., drop_history => true) removes all of it.",
         )
-    with saying(replace(said(), suppressed=True)):
+    with saying(lambda outer: replace(outer, suppressed=True)):
         yield

@@ -3,9 +3,11 @@
 from typing import Any
 
 import flask
+import pytest
 from flask_login import LoginManager, current_user, login_user, logout_user
 from sqlalchemy import text
 
+from chrononaut_pg import ChrononautException
 from tests.integrations.conftest import MakeApp
 from tests.integrations.sites import Site, make_site, recorded, users_recorded
 from tests.servers import Db
@@ -41,6 +43,22 @@ def test_function_of_the_user_can_be_named(make_app: MakeApp, db: Db) -> None:
     site.client(BOB).post("/add")
 
     assert users_recorded(db) == ["user 2"]
+
+
+def test_method_of_the_user_can_be_named(make_app: MakeApp, db: Db) -> None:
+    site = make_site(make_app(CHRONONAUT_USER_ID="get_id"))
+    site.client(BOB).post("/add")
+
+    assert users_recorded(db) == ["2"]
+
+
+def test_attribute_that_users_lack_is_an_error_that_names_it(
+    make_app: MakeApp, db: Db
+) -> None:
+    site = make_site(make_app(CHRONONAUT_USER_ID="nickname", TESTING=True))
+
+    with pytest.raises(ChrononautException, match="'nickname', which User lacks"):
+        site.client(BOB)
 
 
 def test_anonymous_request_names_its_address_only(site: Site, db: Db) -> None:
@@ -206,6 +224,21 @@ def test_user_loader_that_writes_does_not_recurse(make_app: MakeApp, db: Db) -> 
     site.client(ANN).post("/add")
 
     assert users_recorded(db) == [None, ANN]
+
+
+def test_view_whose_name_ends_like_static_resolves_its_user(site: Site, db: Db) -> None:
+    @site.app.post("/all")
+    def export_static() -> str:
+        seen.clear()
+        site.add()
+        return ""
+
+    seen: list[tuple[str, bool]] = []
+    with site.app.app_context():
+        seen = site.count_user_queries()
+    site.client(ANN).post("/all")
+
+    assert (users_recorded(db), seen) == ([ANN], [])
 
 
 def test_static_files_resolve_nobody(site: Site) -> None:

@@ -1,5 +1,7 @@
 """CHRONONAUT_EXTRA_CHANGE_INFO_FUNC and CHRONONAUT_REQUIRE_EXTRA_CHANGE_INFO."""
 
+from typing import Any
+
 import flask
 import pytest
 from sqlalchemy import delete, insert, text, update
@@ -7,6 +9,7 @@ from sqlalchemy import delete, insert, text, update
 from chrononaut_pg import (
     ChangeInfoRequiredError,
     ChrononautException,
+    InvalidChangeInfoError,
     append_change_info,
     extra_change_info,
     rationale,
@@ -68,6 +71,21 @@ def test_function_may_have_nothing_to_say(make_app: MakeApp, db: Db) -> None:
         site.add()
 
     assert extras(db) == [None]
+
+
+@pytest.mark.parametrize("given", [lambda: "web1", "web1"])
+def test_function_that_returns_no_dictionary_is_an_error(
+    make_app: MakeApp, db: Db, given: Any
+) -> None:
+    site = make_site(make_app())
+    site.app.config["CHRONONAUT_EXTRA_CHANGE_INFO_FUNC"] = given
+
+    with (
+        site.app.app_context(),
+        pytest.raises(InvalidChangeInfoError, match="is 'web1', not a dictionary"),
+    ):
+        site.add()
+    assert extras(db) == []
 
 
 def test_block_wins_over_the_function(make_app: MakeApp, db: Db) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 import chrononaut_pg
 from chrononaut_pg import (
     InvalidChangeInfoError,
+    NotVersionedError,
     append_change_info,
     capture_change_info,
     change_info,
@@ -27,6 +28,7 @@ from chrononaut_pg import (
     restore_change_info,
 )
 from chrononaut_pg.session import current_change_info
+from chrononaut_pg.unsafe import suppress_versioning
 from tests.orm.conftest import Base, Item, Note, Told
 from tests.servers import Db, TemplateOf
 
@@ -195,6 +197,80 @@ def test_failed_flush_hands_nothing_to_the_next_transaction(
     session.commit()
 
     assert told() == [(None, None)]
+
+
+def test_exception_inside_a_block_takes_what_was_appended_off_the_objects(
+    session: Session, told: Told
+) -> None:
+    item = session.get_one(Item, 1)
+    with (
+        append_change_info(item, rationale="outer"),
+        suppress(ZeroDivisionError),
+        append_change_info(item, rationale="inner", ticket=1),
+    ):
+        raise ZeroDivisionError
+    item.value += 1
+    session.commit()
+    with suppress(ZeroDivisionError), append_change_info(item, rationale="failed"):
+        item.value += 1
+        session.flush()
+        session.rollback()
+        raise ZeroDivisionError
+    item.value += 1
+    session.commit()
+
+    assert told() == [(None, "outer"), (None, None)]
+
+
+def test_appending_to_another_object_appends_to_none(
+    session: Session, told: Told
+) -> None:
+    item = session.get_one(Item, 1)
+    with (
+        pytest.raises(NotVersionedError),
+        append_change_info(item, None, rationale="x"),
+    ):
+        pass
+    item.value += 1
+    session.commit()
+
+    assert told() == [(None, None)]
+
+
+@pytest.mark.parametrize("job", ['{"user_id": "ann"}', ["ann"], {"extra": "text"}])
+def test_what_is_no_captured_change_info_is_not_restored(job: Any) -> None:
+    with (
+        pytest.raises(InvalidChangeInfoError, match="cannot restore change info from"),
+        restore_change_info(job),
+    ):
+        pass
+
+
+def test_restored_change_info_does_not_end_suppression(
+    session: Session, told: Told
+) -> None:
+    with suppress_versioning(), restore_change_info({"user_id": "ann"}):
+        session.execute(UPDATE)
+        session.commit()
+
+    assert told() == []
+
+
+def test_listening_takes_plain_values_too(session: Session, db: Db) -> None:
+    chrononaut_pg.listen(
+        session.get_bind(),
+        user_id=7,
+        remote_addr="10.0.0.1",
+        extra={"host": "web1"},
+        require_extra=True,
+    )
+    session.execute(UPDATE)
+    session.commit()
+
+    found = "select change_info from item_history where operation = 'U'"
+    assert db.execute(found).fetchall() == [
+        ({"user_id": "7", "remote_addr": "10.0.0.1", "extra": {"host": "web1"}},)
+    ]
 
 
 class Colour(Enum):
