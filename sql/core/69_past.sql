@@ -201,7 +201,8 @@ as $$
             join pg_type t on t.oid = p.proargtypes[0]
             where p.pronamespace = 'chrononaut'::regnamespace and p.proname = 'as_of'
                 and t.typrelid = v.relid
-                and p.prosrc = chrononaut._past_query(v, chrononaut._asked_moment()))
+                -- A subquery, to be asked once, not for the as_of() of every table.
+                and p.prosrc = (select chrononaut._past_query(v, chrononaut._asked_moment())))
         union all
         select 'the view of its past is not the generated one'
         where (chrononaut._has_past_schema(v.schema_name)
