@@ -136,17 +136,25 @@ def check_class(live: Any, model: type[Any]) -> None:
 
 def check_kind(one: Declaration, image: Any) -> None:
     """Raise if the row belonged to a subclass, of which *image* knows only a part."""
+    own = whole_class(one, image)
+    if own is not None:
+        raise RevertError(
+            f"the row was a {own.__name__}, of which this is only the part "
+            f"that {one.model.__name__} has",
+            hint=f"Revert a version of {own.__name__}.",
+        )
+
+
+def whole_class(one: Declaration, image: Any) -> type[Any] | None:
+    """Return the subclass whose row *image* has only a part of, None if it has all."""
     kind = one.mapper.polymorphic_on
     if kind is None or kind not in one.mapper._columntoproperty:
-        return
+        return None
     value = getattr(image, one.mapper.get_property_by_column(kind).key, None)
     own = one.mapper.polymorphic_map.get(value)
-    if own is not None and own.local_table not in one.mapper.tables:
-        raise RevertError(
-            f"the row was a {own.class_.__name__}, of which this is only the part "
-            f"that {one.model.__name__} has",
-            hint=f"Revert a version of {own.class_.__name__}.",
-        )
+    if own is None or own.local_table in one.mapper.tables:
+        return None
+    return own.class_
 
 
 def is_unique(live: Any) -> bool:

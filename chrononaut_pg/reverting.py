@@ -23,6 +23,7 @@ from chrononaut_pg._past_session import PastSession
 from chrononaut_pg._reading import session_for
 from chrononaut_pg._recorded import Span
 from chrononaut_pg._related import past_instance
+from chrononaut_pg._restorable import whole_class
 from chrononaut_pg._revert import Plan
 from chrononaut_pg.declarations import declaration
 from chrononaut_pg.exceptions import RevertError, RevertWarning
@@ -84,8 +85,9 @@ def revert_to(
         revert_to(user, at=datetime(2026, 3, 1, tzinfo=UTC))
         revert_to((User, 17), mark="before the import", session=session)
 
-    *target* is an object, one of its versions, or a model and a key. The moment is
-    named as for `time_travel`. Returns the live object, None if it is deleted.
+    *target* is an object, one of its versions, or a model (a base class will do) and a
+    key. The moment is named as for `time_travel`. Returns the live object, None if it
+    is deleted.
     """
     model, key = _target(target)
     live = _session(model, target, session)
@@ -94,6 +96,9 @@ def revert_to(
     version = version_in_force(live, past, model, key)
     if version is None:
         return _gone(live, find(live, key))
+    whole = whole_class(declaration(_model(version)), version)
+    if whole is not None:
+        version = version_in_force(live, past, whole, key)
     tree = paths(relations)
     image = find(past, key) if tree else None
     return _done(live, _model(version), version, image, tree)

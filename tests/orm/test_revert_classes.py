@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Engine, ForeignKey, Table
+from sqlalchemy import Column, Engine, ForeignKey, Table, text
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -13,7 +13,7 @@ from sqlalchemy.orm import (
     relationship,
 )
 
-from chrononaut_pg import RevertError, Versioned, versioned_table
+from chrononaut_pg import RevertError, Versioned, revert_to, versioned_table
 from tests.orm.modelling import created
 
 
@@ -239,3 +239,22 @@ def test_no_class_has_a_relation_of_that_name(session: Session, team: Team) -> N
     change(session, team)
     with pytest.raises(RevertError, match="has no relation 'wings'"):
         team.versions()[0].revert(["members.wings"])
+
+
+@pytest.mark.parametrize("base", [Person, Worker])
+@pytest.mark.parametrize("gone", [False, True])
+def test_object_named_by_a_base_class_and_its_key_is_put_back_wholly(
+    session: Session, team: Team, base: type[Person], gone: bool
+) -> None:
+    session.execute(text("select chrononaut.mark('then')"))
+    session.commit()
+    change(session, team)
+    if gone:
+        leave(session)
+    session.expunge_all()
+    revert_to((base, 2), mark="then", session=session)
+    session.commit()
+    worker = session.get_one(Person, 2)
+
+    assert isinstance(worker, Worker)
+    assert (worker.name, worker.wage) == ("w", 1)
