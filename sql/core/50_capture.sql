@@ -76,10 +76,12 @@ create or replace function chrononaut._differ(
     set search_path = pg_catalog, pg_temp
 as $$
     -- Images are compared. Where equal values have equal images, values are: that is faster.
-    -- Text is compared by its bytes, whatever collation the column is given some day.
+    -- Text is compared by its bytes, whatever collation the column is given some day. It goes
+    -- after what is short, since it may be long and stored apart; keys go last, since they match.
     select concat_ws(' or ',
         string_agg(format('%1$s%3$s is distinct from %2$s%3$s',
-                c.left_value, c.right_value, c.as_bytes), ' or ' order by c.attnum)
+                c.left_value, c.right_value, c.as_bytes), ' or '
+                order by c.in_key, c.attlen < 0, c.attnum)
             filter (where c.is_plain),
         'row(' || string_agg(c.left_value, ', ' order by c.attnum)
                 filter (where not c.is_plain)
@@ -88,7 +90,7 @@ as $$
                 filter (where not c.is_plain)
             || ')::record')
     from (
-        select i.attnum,
+        select i.attnum, a.attlen, i.live_name = any (v.key) as in_key,
             chrononaut._member(left_prefix, i.live_name) as left_value,
             chrononaut._member(right_prefix, i.live_name) as right_value,
             a.atttypid = any ('{bool,"\"char\"",int2,int4,int8,oid,date,'
@@ -278,7 +280,8 @@ create or replace function chrononaut._capture_info(
 as $$
     -- The first row of a transaction pays for every expression in it once more, and every
     -- row for those inside of its insert: so they are few, and outside of it. Returning a
-    -- variable, v_nothing, takes none.
+    -- variable, v_nothing, takes none. That the history's name leads to it is a constant to
+    -- the planner, which looks once per session, and again when names change.
     select format($body$
     begin
         %1$sv_info := case
@@ -288,11 +291,13 @@ as $$
                     coalesce(nullif(current_setting('role'), 'none'), session_user),
                     current_setting('application_name')])
             else '{"user_id": null, "remote_addr": null}'::jsonb || v_said::jsonb end;
-        v_transaction := case when %2$s then %3$s end;
+        v_transaction := case when %2$s
+            and chrononaut._records(%4$s, %6$L::regclass) then %3$s end;
     exception
         when object_not_in_prerequisite_state then
             null;  -- the session's first
-        when data_exception or undefined_column or undefined_function or datatype_mismatch then
+        when data_exception or undefined_column or undefined_function or datatype_mismatch
+                or undefined_table or invalid_schema_name then
             perform chrononaut._explain_capture(%4$s, v_said);
             v_info := chrononaut._compose_change_info(v_said);
     end;%5$s$body$,
@@ -300,7 +305,8 @@ as $$
         condition,
         chrononaut._remembered_transaction(),
         v.id,
-        chrononaut._capture_exceptions(v))
+        chrononaut._capture_exceptions(v),
+        chrononaut._history_reference(v))
 $$;
 
 comment on function chrononaut._capture_info(chrononaut.versioning, text, text) is
@@ -678,9 +684,9 @@ as $$
         select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
             v_own,
             case
-                when o.%4$I is not distinct from null then 'I'
-                when n.%4$I is not distinct from null then 'D'
-                else 'U' end,
+                when o.%4$I is not distinct from null then 'I'::char(1)
+                when n.%4$I is not distinct from null then 'D'::char(1)
+                else 'U'::char(1) end,
             %5$s, null
         from chrononaut_old o
         full join chrononaut_new n on %6$s
@@ -722,6 +728,23 @@ comment on function chrononaut._capture_body(chrononaut.versioning) is
     'Body of the table''s capture function.';
 
 
+create or replace function chrononaut._capture_settings(v chrononaut.versioning)
+    returns text[]
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- The planner cannot know how many rows of two transition tables match and guesses far
+    -- too many: to compile for so many takes longer than to join those that there are.
+    select array['search_path=pg_catalog, pg_temp'] || case v.granularity
+        when 'statement' then '{jit=off}'::text[]
+        else '{}' end
+$$;
+
+comment on function chrononaut._capture_settings(chrononaut.versioning) is
+    'The settings of a table''s capture function.';
+
+
 create or replace function chrononaut._write_capture(v chrononaut.versioning)
     returns void
     language plpgsql
@@ -733,8 +756,11 @@ declare
 begin
     execute format(
         'create or replace function %s returns trigger language plpgsql security definer '
-            'set search_path = pg_catalog, pg_temp as %L',
-        v_function, chrononaut._capture_body(v));
+            'set search_path = pg_catalog, pg_temp %s as %L',
+        v_function,
+        (select string_agg('set ' || s, ' ')
+            from unnest((chrononaut._capture_settings(v))[2:]) s),
+        chrononaut._capture_body(v));
     execute format('revoke all on function %s from public', v_function);
     execute format('comment on function %s is %L', v_function,
         format('Records changes of %I.%I.', v.schema_name, v.table_name));

@@ -61,6 +61,83 @@ comment on function chrononaut._has_drifted(integer) is
     'Whether columns have come apart; for everybody, since all may read versioned_tables.';
 
 
+create or replace function chrononaut._misplaced(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select case
+        when c.oid is null then 'its history table is missing'
+        when (n.nspname, c.relname) <> (v.history_schema, v.history_name) then
+            format('its history is now called %I.%I', n.nspname, c.relname) end
+    from (select chrononaut._locate_history(v) as relid) h
+    left join pg_class c on c.oid = h.relid
+    left join pg_namespace n on n.oid = c.relnamespace
+$$;
+
+comment on function chrononaut._misplaced(chrononaut.versioning) is
+    'Why the generated functions do not find the history table; null if they do.';
+
+
+create or replace function chrononaut._refuse_drift(
+    target regclass,
+    problem text,
+    column_name name default null)
+    returns void
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    select chrononaut._refuse(target,
+        format('versioning of %s is out of step: %s; run sync_versioning', target, problem),
+        format('Run: select chrononaut.sync_versioning(%L);', target),
+        'VH005', column_name)
+$$;
+
+comment on function chrononaut._refuse_drift(regclass, text, name) is
+    'Raises VH005 with what is out of step.';
+
+
+create or replace function chrononaut._check_place(versioning_id integer, history regclass)
+    returns boolean
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v chrononaut.versioning := chrononaut._entry(versioning_id);
+begin
+    if chrononaut._locate_history(v) is distinct from history then
+        perform chrononaut._refuse_drift(chrononaut._locate(v), coalesce(
+            chrononaut._misplaced(v), format('%s is the history of another table', history)));
+    end if;
+    return true;
+end;
+$$;
+
+comment on function chrononaut._check_place(integer, regclass) is
+    'Raises VH005 if this is not the table''s history.';
+
+
+create or replace function chrononaut._records(versioning_id integer, history regclass)
+    returns boolean
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select case when exists (
+            select from pg_trigger t
+            where t.tgrelid = history and t.tgname = '00_chrononaut_guard'
+                and t.tgargs = convert_to(versioning_id::text, 'UTF8') || decode('00', 'hex'))
+        then true else chrononaut._check_place(versioning_id, history) end
+$$;
+
+comment on function chrononaut._records(integer, regclass) is
+    'True, or VH005 if this is not the table''s history. Called immutable for the planner to ask '
+        'once per session: it asks again after every change of names.';
+
+
 create or replace function chrononaut._check_drift(versioning_id integer)
     returns void
     language plpgsql
@@ -70,24 +147,21 @@ as $$
 declare
     v chrononaut.versioning;
     v_drift record;
-    v_target regclass;
 begin
     perform chrononaut._relocate();
     v := chrononaut._entry(versioning_id);
+    if chrononaut._misplaced(v) is not null then
+        perform chrononaut._refuse_drift(v.relid, chrononaut._misplaced(v));
+    end if;
     select d.* into v_drift from chrononaut._drift(v) d limit 1;
     if found then
-        v_target := v.relid;
-        perform chrononaut._refuse(v_target,
-            format('versioning of %s is out of step: %s; run sync_versioning',
-                v_target, v_drift.problem),
-            format('Run: select chrononaut.sync_versioning(%L);', v_target),
-            'VH005', v_drift.column_name);
+        perform chrononaut._refuse_drift(v.relid, v_drift.problem, v_drift.column_name);
     end if;
 end;
 $$;
 
 comment on function chrononaut._check_drift(integer) is
-    'Raises VH005 if columns have come apart.';
+    'Raises VH005 if history has moved or columns have come apart.';
 
 
 create or replace function chrononaut._capture_problems(v chrononaut.versioning)
@@ -104,7 +178,7 @@ as $$
             where p.oid = to_regproc(format('chrononaut._capture_%s', v.id))
                 and p.prosrc = chrononaut._capture_body(v)
                 and p.prosecdef
-                and p.proconfig = '{"search_path=pg_catalog, pg_temp"}'
+                and p.proconfig = chrononaut._capture_settings(v)
                 and not has_function_privilege('public', p.oid, 'execute'))
     union all
     select 'the function behind changes_of is not the generated one'
