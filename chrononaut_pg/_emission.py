@@ -15,9 +15,15 @@ from chrononaut_pg._providers import Provider, leave_all, provider_on
 from chrononaut_pg._saying import Owed, Told, is_psycopg, owe, send_with_statements
 from chrononaut_pg._statements import Kind, kind_of, kind_of_text
 from chrononaut_pg._strict import check_statement
+from chrononaut_pg._views import table_read_by
 from chrononaut_pg.capture import current_capture
 from chrononaut_pg.context import said, to_json
-from chrononaut_pg.exceptions import ChangeInfoLostWarning, from_database_error
+from chrononaut_pg.exceptions import (
+    ChangeInfoLostWarning,
+    VersioningMissingError,
+    from_database_error,
+    sqlstate_of,
+)
 
 _KEY = "chrononaut_pg"
 
@@ -197,6 +203,27 @@ def autocommits(driver: Any) -> bool:
 
 def _handle_error(context: ExceptionContext) -> None:
     """Raise the core's errors as ours, with the original as their cause."""
-    translated = from_database_error(context.original_exception)
+    original = context.original_exception
+    translated = from_database_error(original)
+    if translated is None and sqlstate_of(original) in ("42P01", "3F000"):
+        translated = _missing(context)
     if translated is not None:
         raise translated
+
+
+def _missing(context: ExceptionContext) -> VersioningMissingError | None:
+    """Return what to raise where a query reads history that there is none of."""
+    compiled: Any = getattr(context.execution_context, "compiled", None)
+    statement = getattr(compiled, "statement", None)
+    found = table_read_by(statement) if statement is not None else None
+    if found is None:
+        return None
+    schema, table = found
+    name = f"{schema}.{table}" if schema else table
+    return VersioningMissingError(
+        f"table {name} has no history in the database",
+        schema=schema,
+        table=table,
+        hint="Create its versioning: create_all() does, and installs the core if need "
+        f"be, or run: select chrononaut.create_versioning('{name}').",
+    )

@@ -94,9 +94,11 @@ def rows(
     try:
         # Result.all() is faster than going through the result.
         return [*session.execute(statement(), parameters, bind_arguments=bind).all()]
-    except ProgrammingError as error:
-        if sqlstate_of(error) in (*_UNDEFINED, _UNDEFINED_COLUMN):
-            raise _explained(instance, session, error) from error
+    except (ProgrammingError, VersioningMissingError) as error:
+        ours = isinstance(error, VersioningMissingError)
+        database = error.__cause__ or error if ours else error
+        if sqlstate_of(database) in (*_UNDEFINED, _UNDEFINED_COLUMN):
+            raise _explained(instance, session, database) from database
         raise
 
 
@@ -211,7 +213,7 @@ def _connected_anew(engine: Engine) -> Iterator[Connection]:
 
 
 def _explained(
-    instance: Any, session: Session, error: ProgrammingError
+    instance: Any, session: Session, error: BaseException
 ) -> ChrononautException:
     """Return what to raise when the database lacks a view or a column."""
     from chrononaut_pg import core
@@ -230,7 +232,7 @@ def _explained(
     if versioned:
         return DriftError(
             f"the history of {name} is not what {model} declares: "
-            f"{str(error.orig).splitlines()[0]}",
+            f"{str(getattr(error, 'orig', error)).splitlines()[0]}",
             table=table.name,
             schema=table.schema,
             hint=f"Run: select chrononaut.sync_versioning('{name}'); if its history "

@@ -9,9 +9,18 @@ from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import BigInteger, Column, DateTime, MetaData, String, Table
+from sqlalchemy import (
+    BigInteger,
+    ClauseElement,
+    Column,
+    DateTime,
+    MetaData,
+    String,
+    Table,
+)
 from sqlalchemy.orm import registry
 from sqlalchemy.sql.base import SchemaEventTarget
+from sqlalchemy.sql.visitors import iterate
 
 from chrononaut_pg.declarations import (
     Declaration,
@@ -140,6 +149,9 @@ def view_name(table: Table) -> str:
     return clip(table.name, "_versions")
 
 
+_LIVE = "chrononaut_live"
+"""Where a Table of history keeps schema and name of the live one."""
+
 _PRIVATE: WeakKeyDictionary[MetaData, MetaData] = WeakKeyDictionary()
 
 
@@ -154,7 +166,22 @@ def _table(one: Declaration, name: str) -> Table:
     """Return the Table of that name beside the model's, a new one if need be."""
     metadata, schema = _private(one.table.metadata), history_schema(one)
     found = metadata.tables.get(f"{schema}.{name}" if schema else name)
-    return Table(name, metadata, schema=schema) if found is None else found
+    if found is None:
+        found = Table(name, metadata, schema=schema)
+        found.info[_LIVE] = (one.table.schema, one.table.name)  # names: kept by none
+    return found
+
+
+def table_read_by(statement: ClauseElement) -> tuple[str | None, str] | None:
+    """Return schema and name of the table whose history a statement reads, if any."""
+    for element in iterate(statement):
+        table = (
+            element if isinstance(element, Table) else getattr(element, "table", None)
+        )
+        if isinstance(table, Table) and _LIVE in table.info:
+            schema, name = table.info[_LIVE]
+            return schema, name
+    return None
 
 
 def _add(table: Table, name: str, kind: Any, key: str | None = None) -> None:

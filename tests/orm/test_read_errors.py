@@ -3,11 +3,23 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, Table, Text, create_engine, select, text
+from sqlalchemy import (
+    Column,
+    Engine,
+    Integer,
+    Table,
+    Text,
+    create_engine,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
     Session,
+    aliased,
     declared_attr,
     mapped_column,
 )
@@ -25,8 +37,10 @@ from chrononaut_pg import (
     Versioned,
     VersioningMissingError,
     history_class,
+    listen,
 )
 from chrononaut_pg.declarations import declared_tables
+from chrononaut_pg.exceptions import sqlstate_of
 from tests.orm.modelling import created, saved
 from tests.servers import Cluster, Db
 
@@ -71,6 +85,50 @@ def test_every_reader_explains_missing_versioning(engine: Engine, read: str) -> 
         at = [session.execute(text("select now()")).scalar_one()]
         with pytest.raises(VersioningMissingError):
             getattr(user, read)(*at if read == "has_changed_since" else [])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        select(history_class(User)),
+        select(history_class(User).name, func.count()).group_by(text("1")),
+        select(User).where(User.id.in_(select(history_class(User).id))),
+        select(aliased(history_class(User)).id).limit(1),
+        User(id=1).select_versions(),
+        User(id=1).select_blame(),
+    ],
+)
+def test_queries_of_history_explain_missing_versioning(
+    engine: Engine, statement: Any
+) -> None:
+    listen(engine)
+    with (
+        unversioned(engine) as session,
+        pytest.raises(
+            VersioningMissingError, match="table user has no history"
+        ) as error,
+    ):
+        session.execute(statement)
+
+    cause = error.value.__cause__
+    assert cause is not None
+    assert (error.value.table, sqlstate_of(cause)) == ("user", "42P01")
+
+
+def test_other_missing_tables_stay_errors_of_sqlalchemy(engine: Engine) -> None:
+    listen(engine)
+    with unversioned(engine) as session, pytest.raises(ProgrammingError):
+        session.execute(text("select * from nothing"))
+
+
+def test_readers_explain_missing_versioning_where_the_engine_is_listened_to(
+    engine: Engine,
+) -> None:
+    listen(engine)
+    with unversioned(engine) as session:
+        user = saved(session, User(name="a"))
+        with pytest.raises(VersioningMissingError, match="User is Versioned, but"):
+            user.versions()
 
 
 @pytest.mark.parametrize("pool", [QueuePool, StaticPool])
