@@ -1,7 +1,8 @@
 """The mixin `Versioned`, for models with a history.
 
 What they promise follows the documentation of Chrononaut; the work is done by triggers
-in the database, so that writes past the ORM show up as well.
+in the database, so that writes past the ORM show up as well. Methods that read import
+what they need, so that a model is imported in half the time.
 """
 
 from collections.abc import Iterator
@@ -11,36 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, Table, event
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import (
-    Mapper,
-    Session,
-)
+from sqlalchemy.orm import Mapper, Session
 
-from chrononaut_pg import _row_version, ddl, readers
-from chrononaut_pg._reading import (
-    all_versions,
-    in_force,
-    newest_ended,
-    rows,
-    scalars,
-    session_of,
-)
+from chrononaut_pg import _row_version, ddl
+from chrononaut_pg._comparing import differing_when_loaded
 from chrononaut_pg.capture import DEFAULTS
 from chrononaut_pg.context import NOT_SAID, said
 from chrononaut_pg.declarations import declare, is_declared
-from chrononaut_pg.exceptions import (
-    NotVersionedError,
-)
-from chrononaut_pg.history import History, history_class, meta
-from chrononaut_pg.readers import Blame, Change
+from chrononaut_pg.exceptions import NotVersionedError
 
-_UNDEFINED = ("42P01", "3F000")
+if TYPE_CHECKING:
+    from chrononaut_pg.readers import Blame, Change
 
 
 class _HistoryMapper:
     """The class attribute `__history_mapper__`."""
 
     def __get__(self, instance: object, owner: type[Any]) -> Mapper[Any]:
+        from chrononaut_pg.history import history_class
+
         mapper: Mapper[Any] = sa_inspect(history_class(owner))
         return mapper
 
@@ -49,10 +39,12 @@ class _VersionNumber:
     """The attribute `version` of a model that has none of its own."""
 
     def __get__(self, instance: Any, owner: type[Any]) -> Any:
+        from chrononaut_pg import _reading
+
         if instance is None:
             return self
-        session = session_of(instance, None)
-        return scalars(instance, session, instance.select_version)[0]
+        session = _reading.session_of(instance, None)
+        return _reading.scalars(instance, session, instance.select_version)[0]
 
 
 class Capturing:
@@ -123,13 +115,15 @@ class Versioned(Capturing):
         state that the object has now is not among them. With *return_query* returns a
         Query instead, for paging and further filters.
         """
-        found = session_of(self, session)
+        from chrononaut_pg import _reading, readers
+
+        found = _reading.session_of(self, session)
         if return_query:
             return readers.query_versions(self, found, before, after, ordered)
         direct = readers.direct_of(self) if before is None and after is None else None
         if direct is not None and direct.has_all:
-            return all_versions(self, found, direct, readers.key_of(self))
-        return scalars(
+            return _reading.all_versions(self, found, direct, readers.key_of(self))
+        return _reading.scalars(
             self, found, lambda: self.select_versions(before, after, ordered)
         )
 
@@ -139,63 +133,69 @@ class Versioned(Capturing):
         Returns the object itself if its present state was in force, and None before it
         existed or while it was deleted.
         """
-        found = session_of(self, session)
+        from chrononaut_pg import _reading, readers
+
+        found = _reading.session_of(self, session)
         direct = readers.direct_of(self)
         if direct is not None:
             key, moment = readers.key_of(self), readers.aware(at)
-            return in_force(self, found, direct, key, moment)
-        # What select_version_at asks in SQL is cheaper to ask here.
-        begun = scalars(
+            return _reading.in_force(self, found, direct, key, moment)
+        begun = _reading.scalars(
             self, found, lambda: _fresh(readers.select_newest_begun(self, at))
         )
-        if not begun:
-            return None
-        (version,) = begun
-        if meta(version, "change_id") is None:
-            return self
-        return version if meta(version, "valid_to") > readers.aware(at) else None
+        return readers.in_force_of(self, begun, at)
 
     def previous_version(self, session: Session | None = None) -> Any:
         """Return the newest earlier version, None if there is none."""
-        found = session_of(self, session)
+        from chrononaut_pg import _reading, readers
+
+        found = _reading.session_of(self, session)
         direct = readers.direct_of(self)
         if direct is not None:
-            return newest_ended(self, found, direct, readers.key_of(self))
-        return next(iter(scalars(self, found, self.select_previous_version)), None)
+            return _reading.newest_ended(self, found, direct, readers.key_of(self))
+        versions = _reading.scalars(self, found, self.select_previous_version)
+        return next(iter(versions), None)
 
     def has_changed_since(
         self, since: datetime, session: Session | None = None
     ) -> bool:
         """Return whether any change was recorded after a time."""
-        found = session_of(self, session)
+        from chrononaut_pg import _reading, readers
+
+        found = _reading.session_of(self, session)
         return any(
-            scalars(self, found, lambda: readers.select_has_changed_since(self, since))
+            _reading.scalars(
+                self, found, lambda: readers.select_has_changed_since(self, since)
+            )
         )
 
     def changes(
         self, fold: str | None = None, session: Session | None = None
-    ) -> Iterator[Change]:
+    ) -> "Iterator[Change]":
         """Yield every change, the oldest first, with the states before and after it.
 
         With *fold* "transaction" the changes of one transaction are one change.
         """
-        found = session_of(self, session)
+        from chrononaut_pg import _reading, readers
+
+        found = _reading.session_of(self, session)
         direct = readers.direct_of(self)
         if direct is not None and direct.has_all:
-            versions = all_versions(
-                self, found, direct, readers.key_of(self), live=True
-            )
+            key = readers.key_of(self)
+            versions = _reading.all_versions(self, found, direct, key, live=True)
         else:
-            versions = scalars(self, found, self.select_changes)
+            versions = _reading.scalars(self, found, self.select_changes)
         return readers.changes_from(versions, fold)
 
-    def blame(self, session: Session | None = None) -> dict[str, Blame]:
+    def blame(self, session: Session | None = None) -> "dict[str, Blame]":
         """Return for each attribute the version that last set it, who and why::
 
         user.blame()["email"].change_info["user_id"]
         """
-        found = session_of(self, session)
-        return readers.blame_from(rows(self, found, self.select_blame))
+        from chrononaut_pg import _reading, readers
+
+        found = _reading.session_of(self, session)
+        return readers.blame_from(_reading.rows(self, found, self.select_blame))
 
     def diff(
         self,
@@ -212,11 +212,14 @@ class Versioned(Capturing):
         (None, present value). Raises ChrononautException if *from_model* is no history
         object, belongs to another row, or is younger than *to*.
         """
-        hidden: list[str] = []
-        found = readers.diff(self, from_model, to)
-        if include_hidden and not isinstance(to, History):
-            hidden = self._hidden_changed_since(from_model, session)
-            found = readers.diff(self, from_model, to, hidden)
+        found = differing_when_loaded(self, from_model, self if to is None else to)
+        if found is None:
+            from chrononaut_pg import readers
+
+            found = readers.diff(self, from_model, to)
+        if include_hidden:
+            names = self._hidden_changed_since(from_model, to, session)
+            found |= {name: (None, getattr(self, name)) for name in names}
         return found
 
     def select_versions(
@@ -226,6 +229,8 @@ class Versioned(Capturing):
         ordered: bool = True,
     ) -> Select[Any]:
         """Return the statement of `versions`; it selects history objects."""
+        from chrononaut_pg import readers
+
         return _fresh(readers.select_versions(self, before, after, ordered))
 
     def select_version_at(self, at: datetime) -> Select[Any]:
@@ -233,33 +238,50 @@ class Versioned(Capturing):
 
         The live state comes as a history object, too: its `change_id` is None.
         """
+        from chrononaut_pg import readers
+
         return _fresh(readers.select_version_at(self, at))
 
     def select_version(self) -> Select[Any]:
         """Return the statement behind `version`; it selects one number."""
+        from chrononaut_pg import readers
+
         return readers.select_version(self)
 
     def select_previous_version(self) -> Select[Any]:
         """Return the statement of `previous_version`."""
+        from chrononaut_pg import readers
+
         return _fresh(readers.select_previous_version(self))
 
     def select_has_changed_since(self, since: datetime) -> Select[Any]:
         """Return the statement of `has_changed_since`; it selects one boolean."""
+        from chrononaut_pg import readers
+
         return readers.select_has_changed_since(self, since)
 
     def select_changes(self) -> Select[Any]:
         """Return the statement of `changes`, for `chrononaut_pg.changes_from`."""
+        from chrononaut_pg import readers
+
         return _fresh(readers.select_changes(self))
 
     def select_blame(self) -> Select[Any]:
         """Return the statement of `blame`, for `chrononaut_pg.blame_from`."""
+        from chrononaut_pg import readers
+
         return readers.select_blame(self)
 
-    def _hidden_changed_since(self, version: Any, session: Session | None) -> list[str]:
-        if meta(version, "change_id") is None:
+    def _hidden_changed_since(
+        self, version: Any, to: Any, session: Session | None
+    ) -> list[str]:
+        from chrononaut_pg import _reading, readers
+        from chrononaut_pg.history import History, meta
+
+        if isinstance(to, History) or meta(version, "change_id") is None:
             return []
-        found = session_of(self, session)
-        told = scalars(
+        found = _reading.session_of(self, session)
+        told = _reading.scalars(
             self, found, lambda: readers.select_hidden_changed_since(self, version)
         )
         return readers.hidden_attributes(type(self), {n for one in told for n in one})

@@ -3,7 +3,7 @@
 Every reader is one statement over the versions view, built here; the mixin executes it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +31,7 @@ from chrononaut_pg._changes import (
     changes_from,
     hidden_attributes,
 )
-from chrononaut_pg._comparing import attributes, differing, differing_when_loaded
+from chrononaut_pg._comparing import attributes, differing
 from chrononaut_pg._direct import Direct, direct
 from chrononaut_pg._times import aware as aware
 from chrononaut_pg._views import history_table
@@ -210,18 +210,25 @@ def key_values(instance: Any, columns: Iterable[Any]) -> tuple[Any, ...]:
     return _values(instance, columns)
 
 
-def diff(
-    instance: Any, from_model: Any, to: Any = None, hidden: Iterable[str] = ()
-) -> dict[str, tuple[Any, Any]]:
+def in_force_of(instance: Any, begun: Sequence[Any], at: datetime) -> Any:
+    """Return what was in force at a time, given what `select_newest_begun` selects.
+
+    That is cheaper than to ask it in SQL, as `select_version_at` does.
+    """
+    if not begun:
+        return None
+    (version,) = begun
+    if meta(version, "change_id") is None:
+        return instance
+    return version if meta(version, "valid_to") > aware(at) else None
+
+
+def diff(instance: Any, from_model: Any, to: Any = None) -> dict[str, tuple[Any, Any]]:
     """Return {attribute: (from, to)} for what differs between two versions.
 
-    *to* is a later version, or None for the object as it is now. *hidden* names hidden
-    attributes that have changed in between, to be shown with the present value.
+    *to* is a later version, or None for the object as it is now.
     """
     target = instance if to is None else to
-    known = differing_when_loaded(instance, from_model, target)
-    if known is not None and not hidden:
-        return known
     row, present = _state(instance)
     old_row, old = _state(from_model)
     new_row, new = (row, present) if target is instance else _state(target)
@@ -237,8 +244,7 @@ def diff(
             "Diffs must be chronological. Your from_model post-dates your to."
         )
     names = attributes(history_class(type(instance)))
-    found = differing(names, from_model, target)
-    return {**found, **{name: (None, getattr(instance, name)) for name in hidden}}
+    return differing(names, from_model, target)
 
 
 def select_hidden_changed_since(instance: Any, version: Any) -> Select[Any]:

@@ -13,10 +13,11 @@ print(*sorted({name for name in set(sys.modules) - before if name in HEAVY}))
 HEAVY = {
     *("psycopg", "sqlalchemy.ext.asyncio", "sqlalchemy.dialects.postgresql"),
     *("alembic", "click", "flask", "flask_sqlalchemy", "chrononaut_pg._past"),
+    *("chrononaut_pg.history", "chrononaut_pg.readers", "chrononaut_pg._reading"),
 }
 
 
-def test_declaring_and_listening_import_no_driver_and_no_framework() -> None:
+def test_declaring_and_listening_import_no_driver_no_framework_and_no_readers() -> None:
     program = PROGRAM.replace("HEAVY", repr(HEAVY))
     found = subprocess.check_output([sys.executable, "-c", program], text=True)
 
