@@ -1,6 +1,6 @@
 """Who belongs to a relation of an object, read and changed, whatever its kind."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -10,9 +10,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     false,
-    or_,
     select,
-    tuple_,
 )
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import RelationshipProperty, with_parent
@@ -26,9 +24,7 @@ from chrononaut_pg.exceptions import RevertError
 Tree = dict[str, "Tree"]
 """Names of relations, each with those of what it leads to."""
 
-_BY_QUERY = ("dynamic", "write_only")
-
-_OTHERS = "chrononaut_others"
+BY_QUERY = ("dynamic", "write_only")
 
 _Pairs = list[tuple[str, str, Any]]
 """Parameters, attributes of an owner for them, and columns that equal them."""
@@ -36,10 +32,13 @@ _Pairs = list[tuple[str, str, Any]]
 _COMPARED = "chrononaut_compared"
 """Where the info of a relation keeps its pairs."""
 
-_MADE = "chrononaut_statements"
-"""Where it keeps the statements that are made once, by what else they select."""
+_EQUAL = "chrononaut_equal"
+"""Where it keeps the condition that is made once."""
 
-_ANEW = {"populate_existing": True}
+_MADE = "chrononaut_statements"
+"""Where it keeps the statements that are made once, by what they select."""
+
+ANEW = {"populate_existing": True}
 
 _AS_LOADED: dict[str, Any] = {}
 
@@ -83,12 +82,12 @@ def members(
     loading says; *anew*, with all that is loaded of its objects.
     """
     state, name = sa_inspect(owner), relation.key
-    if relation.lazy in _BY_QUERY:
+    if relation.lazy in BY_QUERY:
         return [] if state.pending else queried(owner, relation, options, anew)
     if state.pending or state.transient:
         return _listed(getattr(owner, name), relation)
     if not (known and name in vars(owner)):
-        _commit(owner, relation, queried(owner, relation, options, anew))
+        commit(owner, relation, queried(owner, relation, options, anew))
     return _listed(getattr(owner, name), relation)
 
 
@@ -96,7 +95,7 @@ def put(owner: Any, relation: RelationshipProperty[Any], one: Any) -> None:
     """Let an object belong to a relation."""
     if is_one(relation):
         setattr(owner, relation.key, one)
-    elif relation.lazy in _BY_QUERY:
+    elif relation.lazy in BY_QUERY:
         getattr(owner, relation.key).add(one)
     else:
         found = getattr(owner, relation.key)
@@ -109,7 +108,7 @@ def take(owner: Any, relation: RelationshipProperty[Any], one: Any) -> None:
     if is_one(relation):
         if getattr(owner, relation.key) is one:
             setattr(owner, relation.key, None)
-    elif relation.lazy in _BY_QUERY:
+    elif relation.lazy in BY_QUERY:
         getattr(owner, relation.key).remove(one)
     else:
         found = getattr(owner, relation.key)
@@ -119,8 +118,8 @@ def take(owner: Any, relation: RelationshipProperty[Any], one: Any) -> None:
 
 def hold(owner: Any, relation: RelationshipProperty[Any], found: list[Any]) -> None:
     """Let a relation be loaded, with what was read of it before, if it no longer is."""
-    if relation.lazy not in _BY_QUERY and relation.key not in vars(owner):
-        _commit(owner, relation, found)
+    if relation.lazy not in BY_QUERY and relation.key not in vars(owner):
+        commit(owner, relation, found)
 
 
 def mixed(owner: Any, relation: RelationshipProperty[Any]) -> bool:
@@ -160,77 +159,63 @@ def queried(
     """
     if _leads_nowhere(owner, relation):
         return []
-    statement, values = _statement(owner, relation)
-    return [one for [one] in _rows(owner, statement, values, options, anew)]
-
-
-def can_take_along(relation: RelationshipProperty[Any], model: type[Any]) -> bool:
-    """Whether other objects of a model can be read along with those of a relation."""
-    return (
-        relation.lazy not in _BY_QUERY
-        and relation.secondary is None
-        and relation.entity is relation.mapper
-        and relation.mapper.class_ is model
+    belongs, values = condition(owner, relation)
+    statement = made_once(
+        relation,
+        belongs,
+        None,
+        lambda: in_order(relation, select(relation.entity).where(belongs)),
     )
+    return [one for [one] in rows(owner, statement, values, options, anew)]
 
 
-def queried_with(
-    owner: Any,
-    relation: RelationshipProperty[Any],
-    names: tuple[str, ...],
-    others: Sequence[tuple[Any, ...]],
-    options: Iterable[Any] = (),
-) -> tuple[list[Any], list[Any]]:
-    """Load a relation anew; return its objects, and others that have certain keys.
+def condition(
+    owner: Any, relation: RelationshipProperty[Any]
+) -> tuple[ColumnElement[bool], dict[str, Any]]:
+    """Return the condition that an object belongs to a relation, and its parameters.
 
-    *names* are the attributes of the keys. All are read by one statement.
-    """
-    statement, values = _statement(owner, relation, names)
-    values[_OTHERS] = others if len(names) > 1 else [value for [value] in others]
-    found = _rows(owner, statement, values, options, True)
-    mine = [one for one, belongs in found if belongs]
-    _commit(owner, relation, mine)
-    return mine, [one for one, belongs in found if not belongs]
-
-
-def _statement(
-    owner: Any, relation: RelationshipProperty[Any], others: tuple[str, ...] = ()
-) -> tuple[Select[Any], dict[str, Any]]:
-    """Return what selects the objects of a relation, and its parameters.
-
-    With *others*, the attributes of keys, whatever has one of certain keys is selected,
-    too, and whether it belongs to the relation. Where columns are equal and no more,
-    statements are made once.
+    Where columns are equal and no more, it is made once.
     """
     if _leads_nowhere(owner, relation):
-        return _selecting(relation, false(), others), {}
-    pairs = _compared(relation)
+        return false(), {}
+    pairs = compared(relation)
     if pairs is None:
-        belongs = with_parent(owner, getattr(type(owner), relation.key))
-        return _selecting(relation, belongs, others), {}
-    made = relation.info.setdefault(_MADE, {})
-    if others not in made:
-        equal = (column == bindparam(place) for place, _, column in pairs)
-        made[others] = _selecting(relation, and_(*equal), others)
+        return with_parent(owner, getattr(type(owner), relation.key)), {}
     values = {place: getattr(owner, name) for place, name, _ in pairs}
-    return made[others], values
+    return equal(relation), values
 
 
-def _selecting(
+def equal(relation: RelationshipProperty[Any]) -> ColumnElement[bool]:
+    """Return the condition of a relation that only compares columns, made once."""
+    found: ColumnElement[bool] | None = relation.info.get(_EQUAL)
+    if found is None:
+        pairs = compared(relation) or ()
+        found = and_(*(column == bindparam(place) for place, _, column in pairs))
+        relation.info[_EQUAL] = found
+    return found
+
+
+def made_once(
     relation: RelationshipProperty[Any],
     belongs: ColumnElement[bool],
-    others: tuple[str, ...],
+    name: Any,
+    make: Callable[[], Select[Any]],
 ) -> Select[Any]:
-    found: Select[Any] = select(relation.entity).where(belongs)
-    if others:
-        columns = [getattr(relation.mapper.class_, name) for name in others]
-        key: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
-        is_one = key.in_(bindparam(_OTHERS, expanding=True))
-        found = select(relation.entity, belongs).where(or_(belongs, is_one))
+    """Return a statement with a condition; it is made once if that was."""
+    if belongs is not relation.info.get(_EQUAL):
+        return make()
+    made: dict[Any, Select[Any]] = relation.info.setdefault(_MADE, {})
+    if name not in made:
+        made[name] = make()
+    return made[name]
+
+
+def in_order(relation: RelationshipProperty[Any], found: Select[Any]) -> Select[Any]:
+    """Return a statement with the order of a relation."""
     return found.order_by(*relation.order_by) if relation.order_by else found
 
 
-def _compared(relation: RelationshipProperty[Any]) -> _Pairs | None:
+def compared(relation: RelationshipProperty[Any]) -> _Pairs | None:
     """Return attributes of owners and what they equal, if a relation is no more."""
     if _COMPARED not in relation.info:
         found = _pairs(relation) if _is_plain(relation) else None
@@ -273,7 +258,7 @@ def _is_equality(part: Any) -> bool:
     return isinstance(part, BinaryExpression) and part.operator is operators.eq
 
 
-def _rows(
+def rows(
     owner: Any,
     statement: Select[Any],
     values: dict[str, Any],
@@ -284,11 +269,11 @@ def _rows(
     assert session is not None
     if options:
         statement = statement.options(*options)
-    how = _ANEW if anew else _AS_LOADED
+    how = ANEW if anew else _AS_LOADED
     return list(session.execute(statement, values, execution_options=how).unique())
 
 
-def _commit(owner: Any, relation: RelationshipProperty[Any], found: list[Any]) -> None:
+def commit(owner: Any, relation: RelationshipProperty[Any], found: list[Any]) -> None:
     """Let what was read be what is loaded of a relation."""
     value: Any = found if relation.uselist else (found or [None])[0]
     set_committed_value(owner, relation.key, value)

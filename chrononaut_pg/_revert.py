@@ -15,16 +15,14 @@ from sqlalchemy.orm import Mapper, RelationshipProperty, Session, object_session
 
 from chrononaut_pg import _association as association
 from chrononaut_pg._comparing import same
-from chrononaut_pg._identity import Identity, find, find_all, identity, key_names
+from chrononaut_pg._identity import Identity, find_all, identity
 from chrononaut_pg._members import (
     Tree,
-    can_take_along,
     hold,
     is_one,
     members,
     mixed,
     put,
-    queried_with,
     take,
 )
 from chrononaut_pg._overriding import allow_keys
@@ -45,6 +43,7 @@ from chrononaut_pg._restorable import (
     parts,
     relation_of,
 )
+from chrononaut_pg._together import Along, can_take_along, found_along, queried_with
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
 from chrononaut_pg.exceptions import RevertError
 from chrononaut_pg.session import add_extras
@@ -87,6 +86,7 @@ class Plan:
         self._recorded = Recorded(session)
         self._nodes: dict[Identity, Node] = {}
         self._fresh: set[int] = set()
+        self._along: Along = {}
         self.skipped: dict[str, dict[str, str]] = {}
 
     def root(self, image: Any, model: type[Any], past: Any, tree: Tree) -> Any:
@@ -100,7 +100,7 @@ class Plan:
             relation = relation_of(type(past), name)
             members(past, relation, eager(relation.entity.class_, below))
         key = identity(model, image)
-        live = find(self._session, key)
+        live, self._along = found_along(self._session, key, past, tree)
         node = self._nodes[key] = Node(image, live, self._span)
         check_class(live, model)
         for name, below in tree.items():
@@ -144,10 +144,11 @@ class Plan:
         if id(live) in self._fresh:
             return self._note(members(live, relation, known=True)), {}
         options = eager(relation.entity.class_, tree)
-        if not others or not all(can_take_along(relation, m) for m, _ in others):
-            return self._note(members(live, relation, options, anew=True)), {}
-        names, keys = key_names(others[0][0]), [key for _, key in others]
-        read = queried_with(live, relation, names, keys, options)
+        read = self._along.pop(name, None)
+        if read is None:
+            if not others or not all(can_take_along(relation, m) for m, _ in others):
+                return self._note(members(live, relation, options, anew=True)), {}
+            read = queried_with(live, relation, [key for _, key in others], options)
         now, found = map(self._note, read)
         there = {identity(type(one), one): one for one in found}
         return now, {**dict.fromkeys(others), **there}
