@@ -233,6 +233,33 @@ comment on function chrononaut._undo_orphans(jsonb, jsonb) is
     'Expressions: what a row r would refer to after an undo, and is not there.';
 
 
+create or replace function chrononaut._undo_unknown(scope jsonb)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Before an insert a trigger may set the column: then only the undo itself can tell.
+    select coalesce(string_agg(format(', case when r.operation = ''insert'' then %L end',
+        format('the old value of column %I is not known, and it may not be null', a.attname)), ''
+        order by a.attnum), '')
+    from pg_attribute a
+    where a.attrelid = (scope ->> 'oid')::oid and a.attnum > 0 and not a.attisdropped
+        and a.attnotnull and not a.atthasdef and a.attidentity = ''
+        and not exists (
+            select from jsonb_array_elements((scope -> 'columns') || (scope -> 'key')) c
+            where a.attname in (c ->> 'name', c ->> 'live'))
+        and not exists (
+            select from pg_trigger t
+            where t.tgrelid = a.attrelid and t.tgtype & 7 = 7)
+        and not exists (
+            select from pg_type t where t.oid = a.atttypid and t.typdefault is not null)
+$$;
+
+comment on function chrononaut._undo_unknown(jsonb) is
+    'Expressions: what a row r that an undo inserts cannot do without, and nobody knows.';
+
+
 create or replace function chrononaut._undo_guard(step jsonb, what text, scopes jsonb)
     returns void
     language plpgsql

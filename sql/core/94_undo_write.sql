@@ -613,7 +613,8 @@ begin
             return query select d.* from chrononaut._undo_shown(case when dry_run
                 then v_scope || pg_catalog.jsonb_build_object(
                     'referring', chrononaut._undo_referring(v_scope, scopes)
-                        || chrononaut._undo_orphans(v_scope, scopes),
+                        || chrononaut._undo_orphans(v_scope, scopes)
+                        || chrononaut._undo_unknown(v_scope),
                     'linked', chrononaut._undo_linked(v_scope, ', b.%1$I as b%2$s'),
                     'links', chrononaut._undo_linked(v_scope, ', p.b%2$s'))
                 else v_scope end) d;

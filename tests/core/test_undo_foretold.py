@@ -1,8 +1,8 @@
-"""A dry run tells of foreign keys what the undo would really meet, and nothing else."""
+"""A dry run tells what the undo would really meet, and nothing else."""
 
 import pytest
 
-from tests.core.asking import run
+from tests.core.asking import refusal, run
 from tests.core.undoing import in_one, preview, table, undo
 from tests.servers import Db
 
@@ -101,3 +101,29 @@ def test_temporal_keys_go_back_and_forth(db: Db, granularity: str) -> None:
     made = in_one(db, "insert into rate values ('[5,6)', '[2020-01-01,2021-01-01)', 5)")
     in_one(db, "insert into booking values (2, '[5,6)', '[2020-02-01,2020-03-01)')")
     assert conflicts(db, made) == ["rows of public.booking refer to it"]
+
+
+FILL = """
+create function fill() returns trigger language plpgsql as
+    $$ begin new.secret := 'filled'; return new; end $$;
+create trigger fill before insert on item for each row execute function fill();
+"""
+
+
+@pytest.mark.parametrize(
+    "help_", ["alter table item alter secret set default 'filled'", FILL]
+)
+def test_value_that_nobody_knows_is_told(db: Db, help_: str) -> None:
+    run(db, "create table item (id int primary key, secret text not null, seen int)")
+    options = ", hidden => '{secret}', untracked => '{seen}'"
+    run(db, f"select chrononaut.create_versioning('item'{options})")
+    in_one(db, "insert into item values (1, 's', 1), (2, 's', 1)")
+    done = in_one(db, "delete from item where id = 1")
+    unknown = "the old value of column secret is not known, and it may not be null"
+    assert conflicts(db, done) == [unknown]
+    refusal(db, "23502", f"select chrononaut.undo_transaction({done})")
+
+    run(db, help_)
+    assert conflicts(db, done) == []
+    undo(db, done)
+    assert table(db, "item") == [(1, "filled", None), (2, "s", 1)]
