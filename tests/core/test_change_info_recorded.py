@@ -223,6 +223,25 @@ def test_required_change_info_is_required(db: Db, granularity: str) -> None:
     assert len(infos(db)) == 1
 
 
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+def test_statement_that_changes_nothing_needs_no_change_info(
+    db: Db, granularity: str
+) -> None:
+    version_note(db, f", require_change_info => true, granularity => '{granularity}'")
+    run(db, "select chrononaut.set_change_info('7')")
+    run(db, "insert into note values (1)")
+    db.commit()
+    run(db, "update note set body = 'x' where id = 2")
+    run(db, "delete from note where id = 2")
+    run(db, "insert into note select id from note where id = 2")
+    run(db, "update note set body = body")
+    run(db, "select chrononaut.alter_versioning('note', untracked => '{seen}')")
+    run(db, "update note set seen = 1")
+    db.commit()
+    refusal(db, "VH002", "update note set body = 'x', seen = 2")
+    assert len(infos(db)) == 1
+
+
 def test_what_is_said_of_other_tables_only_is_not_enough(db: Db) -> None:
     version_note(db, ", require_change_info => true")
     for table, refused in (("public.other", True), ("public.note", False)):
