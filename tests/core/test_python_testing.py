@@ -31,6 +31,16 @@ def test_server_takes_connections_over_socket_and_loopback(any_bin: Path) -> Non
             psycopg.connect(url).close()
 
 
+def test_newest_server_of_the_machine_is_the_default(any_bin: Path) -> None:
+    with (
+        Server() as server,
+        psycopg.connect(server.url()) as connection,
+    ):
+        major = connection.info.server_version // 10000
+
+    assert major == max(find_servers())
+
+
 def test_server_applies_settings(new_server: NewServer) -> None:
     server = new_server(work_mem="7MB")
 
