@@ -48,10 +48,11 @@ class Server:
             connection = psycopg.connect(server.url("postgres"))
 
     Without a folder of programs the newest server of this machine is taken; a
-    ServerError says so if there is none. *settings* are server settings. Durability against a crash of the machine is off by
-    default (*durable*); a killed server process loses nothing either way. Its own
-    folder is made in *parent*, by default among the other temporary ones. The only role
-    is the superuser `postgres`, without a password.
+    ServerError says so if there is none. *settings* are server settings. Durability
+    against a crash of the machine is off by default (*durable*); a killed server
+    process loses nothing either way. Its own folder is made in *parent*, by default
+    among the other temporary ones. The only role is the superuser `postgres`, without a
+    password.
     """
 
     def __init__(
