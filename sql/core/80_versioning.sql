@@ -170,9 +170,15 @@ as $$
 #variable_conflict use_variable
 declare
     v_before chrononaut.versioning := chrononaut._require(target);
+    v_drifted boolean := exists (select from chrononaut._drift(v_before));
     v chrononaut.versioning;
 begin
     perform chrononaut._check_words(target, granularity, on_truncate);
+    if v_drifted then
+        -- Options that are not given forget columns that were dropped, and follow renames.
+        perform chrononaut._follow_columns(v_before);
+        v_before := chrononaut._entry(v_before.id);
+    end if;
     if key is not null then
         key := chrononaut._find_key(target, key);
     end if;
@@ -196,7 +202,8 @@ begin
     perform chrononaut._note_key(v_before, v.key);
     perform chrononaut._set_parent(v, parent);
     v := chrononaut._entry(v.id);
-    if v is distinct from v_before or exists (select from chrononaut._problems(v)) then
+    if v_drifted or v is distinct from v_before
+        or exists (select from chrononaut._problems(v)) then
         perform chrononaut._apply_in_time(v.id);
     end if;
     return (chrononaut._entry(v.id)).history_relid::regclass;

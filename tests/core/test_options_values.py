@@ -202,6 +202,33 @@ def test_options_that_are_not_given_stay_as_they_are(db: Db) -> None:
     ) == [(["secret"], ["seen"], True, ["body"], True, "row", True, "record", ["id"])]
 
 
+LEFT = "select hidden, untracked, indexes, drifted from chrononaut.versioned_tables"
+NAMED = ", hidden => '{secret}', untracked => '{seen}', indexes => '{body}'"
+
+
+def test_options_forget_columns_that_are_gone_and_follow_renames(db: Db) -> None:
+    version_note(db, NAMED)
+    run(db, "alter table note rename secret to body2; alter table note drop seen")
+    run(db, "alter table note rename body to secret; alter table note add extra int")
+    run(db, "select chrononaut.alter_versioning('note', always => true)")
+    run(db, "insert into note values (1, 'a', 'b', 3); update note set extra = 4")
+    assert rows(db, LEFT) == [(["body2"], [], ["secret"], False)]
+    assert rows(db, "select secret, extra from note_versions") == [("a", 3), ("a", 4)]
+    assert problems(db) == []
+
+
+def test_table_made_again_without_hidden_columns_is_versioned(db: Db) -> None:
+    version_note(db, NAMED)
+    run(db, "insert into note values (1, 'a', 'b')")
+    run(db, "select chrononaut.drop_versioning('note'); drop table note")
+    run(db, "create table note (id int primary key, title text)")
+    run(db, "select chrononaut.create_versioning('note')")
+    run(db, "insert into note values (1, 'c')")
+    assert rows(db, LEFT) == [([], [], [], False)]
+    assert value(db, "select count(*) from note_history where id = 1") == 2
+    assert problems(db) == []
+
+
 @pytest.mark.parametrize("granularity", ["row", "statement"])
 def test_inserts_may_go_untracked(db: Db, granularity: str) -> None:
     version_note(db, f", track_inserts => false, granularity => '{granularity}'")
