@@ -5,11 +5,14 @@
 
 create or replace function chrononaut._caller()
     returns name
-    language sql
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select coalesce(nullif(current_setting('role'), 'none'), session_user)::name
+-- Not in SQL: that would be planned anew in every transaction.
+begin
+    return coalesce(nullif(current_setting('role'), 'none'), session_user)::name;
+end;
 $$;
 
 comment on function chrononaut._caller() is

@@ -123,15 +123,22 @@ comment on function chrononaut._verify_incarnation() is
 
 create or replace function chrononaut._transaction_id()
     returns bigint
-    language sql
+    language plpgsql
     volatile
     set search_path = pg_catalog, pg_temp
 as $$
-    select (coalesce(
-            (select i.number from chrononaut.incarnation i
-                where i.verified_start = pg_postmaster_start_time()),
-            chrononaut._verify_incarnation())::bigint << 40)
-        + pg_current_xact_id()::text::bigint
+#variable_conflict use_variable
+declare
+    v_incarnation bigint;
+begin
+    select i.number into v_incarnation
+    from chrononaut.incarnation i
+    where i.verified_start = pg_postmaster_start_time();
+    if not found then
+        v_incarnation := chrononaut._verify_incarnation();
+    end if;
+    return (v_incarnation << 40) + pg_current_xact_id()::text::bigint;
+end;
 $$;
 
 comment on function chrononaut._transaction_id() is

@@ -4,11 +4,14 @@
 
 create or replace function chrononaut._owner()
     returns name
-    language sql
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select pg_get_userbyid(n.nspowner) from pg_namespace n where n.nspname = 'chrononaut'
+-- Not in SQL: the guard of every history table asks for it, and it would be planned anew.
+begin
+    return (select pg_get_userbyid(n.nspowner) from pg_namespace n where n.nspname = 'chrononaut');
+end;
 $$;
 
 comment on function chrononaut._owner() is

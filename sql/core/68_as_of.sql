@@ -252,6 +252,7 @@ as $$
 #variable_conflict use_variable
 declare
     v_transaction chrononaut.transaction;
+    v_later record;
 begin
     select t.* into v_transaction
     from chrononaut.transaction t
@@ -269,8 +270,9 @@ begin
         running := '{}';
         since := v_transaction.issued_at;
     else
-        select m.first, m.running into first, running
-        from chrononaut._moment_of_snapshot(v_transaction.snapshot, transaction_id) m;
+        v_later := chrononaut._moment_of_snapshot(v_transaction.snapshot, transaction_id);
+        first := v_later.first;
+        running := v_later.running;
     end if;
     own := transaction_id;
     upto := case when before then -9223372036854775808 else 9223372036854775807 end;
@@ -291,20 +293,22 @@ create or replace function chrononaut._settled_after(transaction chrononaut.tran
 as $$
 #variable_conflict use_variable
 declare
-    v_incarnation bigint := transaction.id >> 40;
+    v_id bigint := transaction.id;
+    v_xid xid8 := transaction.xid;
+    v_base bigint := v_id >> 40 << 40;
+    v_end bigint := v_base + (1::bigint << 40);
+    v_snapshot pg_snapshot;
 begin
-    if transaction.id < 0 then
+    if v_id < 0 then
         return 9223372036854775807;
     end if;
     -- Who got an id after somebody had seen the transaction's end changed nothing before it.
-    return coalesce(
-        (select (v_incarnation << 40) + pg_snapshot_xmax(t.snapshot)::text::bigint
-        from chrononaut.transaction t
-        where t.id > transaction.id and t.id >> 40 = v_incarnation
-            and pg_visible_in_snapshot(transaction.xid, t.snapshot)
-        order by t.id
-        limit 1),
-        (v_incarnation + 1) << 40);
+    select t.snapshot into v_snapshot
+    from chrononaut.transaction t
+    where t.id > v_id and t.id < v_end and pg_visible_in_snapshot(v_xid, t.snapshot)
+    order by t.id
+    limit 1;
+    return case when found then v_base + pg_snapshot_xmax(v_snapshot)::text::bigint else v_end end;
 end;
 $$;
 

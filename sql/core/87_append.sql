@@ -13,7 +13,8 @@ create or replace function chrononaut.append_change_info(
 as $$
 #variable_conflict use_variable
 declare
-    v chrononaut.versioning := chrononaut._require(target);
+    v_caller name := chrononaut._caller();
+    v_id integer;
     v_count bigint;
 begin
     if jsonb_typeof(keys) <> 'array' or jsonb_typeof(extras) not in ('array', 'object') then
@@ -21,14 +22,17 @@ begin
             'As in: append_change_info(''app.user'', ''[[1], [2]]'', ''[{"a": 1}, {"b": 2}]'').',
             'VH001');
     end if;
-    if not has_table_privilege(chrononaut._caller(), target, 'insert, update, delete')
-        and not has_any_column_privilege(chrononaut._caller(), target, 'insert, update') then
+    select v.id into v_id from chrononaut.versioning v where v.relid = target and v.active;
+    if not found then
+        perform chrononaut._require(target);
+    elsif not has_table_privilege(v_caller, target, 'insert, update, delete')
+        and not has_any_column_privilege(v_caller, target, 'insert, update') then
         perform chrononaut._refuse(target,
-            format('role %s may not write to %s', chrononaut._caller(), target),
+            format('role %s may not write to %s', v_caller, target),
             'Only who may change the table may amend what it recorded.', 'VH006');
     end if;
     perform set_config('chrononaut.amending', 'on', true);
-    execute format('select chrononaut._append_%s($1, $2, $3)', v.id)
+    execute format('select chrononaut._append_%s($1, $2, $3)', v_id)
     into v_count
     using keys, extras, chrononaut._transaction_id();
     perform set_config('chrononaut.amending', '', true);
