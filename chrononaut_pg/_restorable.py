@@ -1,7 +1,7 @@
 """What of an object a revert can put back, and what stands in its way."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +123,19 @@ def _parts(one: Declaration, image: type[Any]) -> Iterator[Part]:
                 for c in columns
             )
             yield Part(prop.key, columns[0], fixed)
+
+
+def without_later(found: Iterable[Part], relations: Iterable[Any]) -> Iterator[Part]:
+    """Leave out foreign keys that lead to rows which come again, and follow them."""
+    later = {
+        column
+        for relation in relations
+        if relation.of.post_update
+        and relation.of.direction.name == "MANYTOONE"
+        and any(one.live is None or one.resurrected for one in relation.wanted)
+        for column in relation.of.local_columns
+    }
+    return (part for part in found if part.is_fixed or part.column not in later)
 
 
 def check_class(live: Any, model: type[Any]) -> None:

@@ -16,15 +16,7 @@ from sqlalchemy.orm import Mapper, RelationshipProperty, Session, object_session
 from chrononaut_pg import _association as association
 from chrononaut_pg._comparing import same
 from chrononaut_pg._identity import Identity, find_all, identity
-from chrononaut_pg._members import (
-    Tree,
-    hold,
-    is_one,
-    members,
-    mixed,
-    put,
-    take,
-)
+from chrononaut_pg._members import Tree, hold, is_one, members, mixed, put, take
 from chrononaut_pg._overriding import allow_keys
 from chrononaut_pg._recorded import Recorded, Span
 from chrononaut_pg._restorable import (
@@ -42,6 +34,7 @@ from chrononaut_pg._restorable import (
     own,
     parts,
     relation_of,
+    without_later,
 )
 from chrononaut_pg._together import Along, can_take_along, found_along, queried_with
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
@@ -273,7 +266,7 @@ class Plan:
             mapper._set_polymorphic_identity(sa_inspect(live))
         node.resurrected = True
         check_kind(one, node.past)
-        for part in parts(one, type(node.past)):
+        for part in without_later(parts(one, type(node.past)), node.relations):
             self._set(node, one, part)
         allow_keys(self._session, mapper)
         self._say(live)
@@ -285,7 +278,7 @@ class Plan:
         if node.resurrected or not is_declared(model):
             return
         one = declaration(model)
-        found = parts(one, type(node.past))
+        found = without_later(parts(one, type(node.past)), node.relations)
         wanted = {part.name: part for part in found if not part.is_fixed}
         unloaded = wanted.keys() - vars(node.live).keys()
         if unloaded:  # deferred ones at once, and those that refuse to be loaded
