@@ -145,27 +145,63 @@ comment on function chrononaut._transaction_id() is
     'Id of the current transaction: incarnation << 40 plus the top-level transaction id.';
 
 
-create or replace function chrononaut._remembered_transaction()
+create or replace function chrononaut._remembered()
     returns text
     language sql
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- A row that was written at the top level cannot go before its transaction does. One
-    -- that a subtransaction wrote is there as long as that was not rolled back. Who wrote
-    -- in an earlier transaction has written nothing in this one, of the same cluster.
-    select format(
-        'case when %1$s & %2$s = %3$s then %1$s '
-            'when %1$s & %2$s < %3$s then - ((%1$s >> 40 << 40) + %3$s) '
-            'when pg_xact_status((%1$s & %2$s)::text::xid8) = ''in progress'' '
-            'then (%1$s >> 40 << 40) + %3$s end',
-        'currval(''chrononaut.remembered''::regclass)',
-        (1::bigint << 40) - 1,
-        'pg_current_xact_id()::text::bigint')
+    select 'currval(''chrononaut.remembered''::regclass)'::text
 $$;
 
-comment on function chrononaut._remembered_transaction() is
-    'An expression: id of this transaction, negative if it has no row; null if that is not known.';
+comment on function chrononaut._remembered() is
+    'An expression: the last transaction in which the session recorded something, as its id, but '
+        'with the number of the subtransaction that wrote its row.';
+
+
+create or replace function chrononaut._remembers(comparison text)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- A row that was written at the top level cannot go before its transaction does. Who
+    -- wrote in an earlier transaction has written nothing in this one, of the same cluster.
+    select format('v_transaction & %s %s pg_current_xact_id()::text::bigint',
+        (1::bigint << 40) - 1, comparison)
+$$;
+
+comment on function chrononaut._remembers(text) is
+    'An expression: whether what v_transaction remembers was written by this transaction (=), by '
+        'an earlier one (<) or by a subtransaction (>).';
+
+
+create or replace function chrononaut._remembers_writer()
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- What a subtransaction wrote is there as long as that was not rolled back.
+    select format('pg_xact_status((v_transaction & %s)::text::xid8) = ''in progress''',
+        (1::bigint << 40) - 1)
+$$;
+
+comment on function chrononaut._remembers_writer() is
+    'An expression: whether the subtransaction that v_transaction remembers goes on.';
+
+
+create or replace function chrononaut._id_from_remembered()
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select '(v_transaction >> 40 << 40) + pg_current_xact_id()::text::bigint'::text
+$$;
+
+comment on function chrononaut._id_from_remembered() is
+    'An expression: the id of this transaction, from what v_transaction remembers.';
 
 
 create or replace function chrononaut._record_transaction(info jsonb)
