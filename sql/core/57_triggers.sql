@@ -58,6 +58,15 @@ as $$
         ('delete', 8, null)
     ) e(verb, bit, condition)
     union all
+    -- A trigger that was given another name would record once more: it never fires.
+    select v.relid::regclass, t.tgname, (t.tgtype / 2 * 2 + c.is_row)::smallint, c.function_oid,
+        'after ' || case t.tgtype & 28 when 4 then 'insert' when 16 then 'update' else 'delete' end,
+        'false'
+    from capture c
+    join pg_trigger t on t.tgrelid = v.relid and t.tgfoid = c.function_oid
+    where t.tgname not in (
+        '00_chrononaut_insert', '00_chrononaut_update', '00_chrononaut_delete')
+    union all
     select g.* from chrononaut._guard_triggers(v) g
     union all
     select t.relid, '00_chrononaut_truncate', 34::smallint,

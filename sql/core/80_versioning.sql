@@ -309,15 +309,11 @@ declare
 begin
     for v_trigger in
         select t.tgrelid::regclass as relation, t.tgname as name
-        from pg_partition_tree(target) p
-        join pg_trigger t on t.tgrelid = p.relid and t.tgparentid = 0
-        where t.tgname ~ '^(00_chrononaut_|zz_chrononaut_row_version$)' and not t.tgisinternal
-        union all
-        select t.tgrelid::regclass, t.tgname
-        from pg_trigger t
-        where t.tgrelid = target and t.tgparentid = 0 and not t.tgisinternal
-            and t.tgname ~ '^(00_chrononaut_|zz_chrononaut_row_version$)'
-            and not exists (select from pg_partition_tree(target))
+        from (select p.relid from pg_partition_tree(target) p union select target) p
+        join pg_trigger t on t.tgrelid = p.relid and t.tgparentid = 0 and not t.tgisinternal
+        join pg_proc f on f.oid = t.tgfoid
+        where t.tgname ~ '^(00_chrononaut_|zz_chrononaut_row_version$)'
+            or f.pronamespace = 'chrononaut'::regnamespace and f.proname ~ '^_capture_[0-9]+$'
     loop
         execute format('drop trigger %I on %s', v_trigger.name, v_trigger.relation);
     end loop;

@@ -230,3 +230,23 @@ def test_the_history_that_a_dropped_table_left_can_be_dropped_by_its_successor(
     run(db, "select chrononaut.drop_versioning('note', drop_history => true)")
     run(db, "select chrononaut.create_versioning('note')")
     assert value(db, "select count(*) from chrononaut.versioning") == 1
+
+
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+def test_trigger_that_was_renamed_records_no_change_twice(
+    db: Db, granularity: str
+) -> None:
+    version_note(db, f", granularity => '{granularity}'")
+    for verb in ("insert", "update", "delete"):
+        run(db, f'alter trigger "00_chrononaut_{verb}" on note rename to z_{verb}')
+    named = [problem for problem in problems(db) if " z_" in problem]
+    run(db, "select chrononaut.sync_versioning('note')")
+    run(db, "insert into note values (1); update note set body = 'x'")
+    run(db, "delete from note")
+    recorded = rows(db, "select operation from note_history order by change_id")
+    assert problems(db) == []
+    run(db, "select chrononaut.drop_versioning('note', drop_history => true)")
+    run(db, "insert into note values (2)")
+
+    assert len(named) == 3
+    assert recorded == [("I",), ("U",), ("D",)]
