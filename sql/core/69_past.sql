@@ -12,8 +12,10 @@ create or replace function chrononaut._past_schema(schema_name name)
     set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
+declare
+    v_name text := 'chrononaut_past_' || schema_name;
 begin
-    return chrononaut._clip('chrononaut_past_' || schema_name, '');
+    return case when octet_length(v_name) > 63 then chrononaut._clip(v_name, '') else v_name end;
 end;
 $$;
 
@@ -241,7 +243,7 @@ begin
     execute format('drop view %s', view);
 exception when dependent_objects_still_exist then
     -- DDL must not fail for a view of the application's: it keeps what it stands on.
-    if v_name not like '%\_was\_' || view::oid then
+    if v_name !~ ('_was_' || view::oid || '$') then
         execute format('alter view %s rename to %I', view, v_aside);
         raise warning 'other objects stand on the past of % as its columns were', v_name
             using hint = format('Make them anew: they read %s now, which may fail.', view);
@@ -270,8 +272,8 @@ begin
         join pg_class c on c.oid = w.ev_class
         join pg_namespace n on n.oid = c.relnamespace
         where p.pronamespace = 'chrononaut'::regnamespace
-            and p.proname like format('\_past\_%s\_%%', v.id)
-            and n.nspname like 'chrononaut\_past\_%'
+            and p.proname ~ format('^_past_%s_', v.id)
+            and n.nspname ~ '^chrononaut_past_'
     loop
         perform chrononaut._drop_past_view(v_view);
     end loop;
@@ -297,7 +299,7 @@ begin
         select format('chrononaut.%I', p.proname)
         from pg_proc p
         where p.pronamespace = 'chrononaut'::regnamespace
-            and p.proname like format('\_past\_%s\_%%', v.id)
+            and p.proname ~ format('^_past_%s_', v.id)
             and format('chrononaut.%s', p.proname) is distinct from present
             and not exists (
                 select from pg_depend d
@@ -389,17 +391,15 @@ declare
     v_moment text;
     v_tables jsonb := (
         select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
-            p.schema_name, p.table_name, s.past_schema,
-            pg_catalog.pg_table_is_visible(c.oid)) order by p.schema_name, p.table_name)
-        from (
-            select o.schema_name, chrononaut._past_schema(o.schema_name) as past_schema
-            from (select distinct t.schema_name from chrononaut.past_tables t) o
-        ) s
-        join chrononaut.past_tables p on p.schema_name operator(pg_catalog.=) s.schema_name
-        left join pg_catalog.pg_namespace n
-            on n.nspname operator(pg_catalog.=) p.schema_name
-        left join pg_catalog.pg_class c on c.relnamespace operator(pg_catalog.=) n.oid
-            and c.relname operator(pg_catalog.=) p.table_name);
+            p.schema_name, p.table_name, p.past_schema, (
+                select pg_catalog.pg_table_is_visible(c.oid)
+                from pg_catalog.pg_class c
+                where c.relname operator(pg_catalog.=) p.table_name
+                    and c.relnamespace operator(pg_catalog.=) (
+                        select n.oid from pg_catalog.pg_namespace n
+                        where n.nspname operator(pg_catalog.=) p.schema_name)))
+            order by p.schema_name, p.table_name)
+        from chrononaut.past_tables p);
     v_live_only jsonb := case when strict then chrononaut._live_only() end;
 begin
     begin
