@@ -90,14 +90,16 @@ def past_instance(version: Any, session: Any = None) -> Any:
 def moment_of(version: Any) -> "Moment":
     """Return the moment at which a version began, its own transaction included.
 
-    What began before its table was versioned is taken as it was just before its end.
+    What began before its table was versioned is taken as it was just before its end,
+    and so is what one transaction began and deleted: it left nothing related behind.
     """
     from chrononaut_pg._past import Moment
 
     names = type(version).__chrononaut_meta_names__
     began = getattr(version, names["created_transaction_id"])
     ended = getattr(version, names["transaction_id"])
-    if began is not None:
+    is_deleted = getattr(version, names["operation"]) in ("D", "T")
+    if began is not None and not (began == ended and is_deleted):
         found = Moment.of(None, began, None)
     elif ended is not None:
         found = Moment.of(None, ended, None, before=True)

@@ -6,7 +6,14 @@ import pytest
 from sqlalchemy import Engine, ForeignKey, func, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-from chrononaut_pg import Transaction, Versioned, revert_to, undo_transaction
+from chrononaut_pg import (
+    Transaction,
+    Versioned,
+    deleted,
+    restore,
+    revert_to,
+    undo_transaction,
+)
 from tests.orm.modelling import created
 
 
@@ -100,3 +107,19 @@ def test_some_of_a_circle_come_again(session: Session, shelf: Shelf) -> None:
     revert_to((Shelf, 1), mark="then", relations=PATHS, session=session)
     session.commit()
     assert told(session) == THEN
+
+
+def test_what_was_changed_and_deleted_by_one_transaction_has_its_relations(
+    session: Session, shelf: Shelf
+) -> None:
+    session.delete(shelf)  # sets first_id to null beforehand, since it is post_update
+    session.commit()
+    [gone] = deleted(Shelf, session)
+    assert (gone.first, [(one.id, one.twin.id) for one in gone.volumes]) == (
+        None,
+        THEN[1],
+    )
+
+    restore(gone, relations=["volumes.twin"])
+    session.commit()
+    assert told(session) == (None, THEN[1])
