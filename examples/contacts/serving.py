@@ -17,6 +17,8 @@ def serving(app: Flask, port: int = 0) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.effective_port}/"
     finally:
-        server.close()
         server.task_dispatcher.shutdown()
+        for channel in [*server.active_channels.values()]:
+            channel.will_close = True  # browsers keep their connections open
+        server.close()
         thread.join(timeout=30)

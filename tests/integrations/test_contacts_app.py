@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,17 @@ def test_demo_fails_if_history_was_tampered_with() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 1, done.stdout + done.stderr
+
+
+def test_serving_ends_while_a_browser_keeps_its_connection(
+    client: FlaskClient,
+) -> None:
+    serving: Any = importlib.import_module("contacts.serving")
+    with serving.serving(client.application) as url:
+        browser = HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=1)
+        browser.request("GET", "/")
+        browser.getresponse().read()
+        kept = browser.sock
+
+    assert kept.recv(1) == b""
+    browser.close()
