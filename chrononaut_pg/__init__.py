@@ -244,3 +244,7 @@ def __getattr__(name: str) -> Any:
             ) from error
         raise
     return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

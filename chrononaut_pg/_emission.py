@@ -20,12 +20,20 @@ from chrononaut_pg.capture import current_capture
 from chrononaut_pg.context import said, to_json
 from chrononaut_pg.exceptions import (
     ChangeInfoLostWarning,
+    ChrononautException,
+    DriftError,
     VersioningMissingError,
     from_database_error,
     sqlstate_of,
 )
 
 _KEY = "chrononaut_pg"
+
+_NO_TABLE = ("42P01", "3F000")
+"""SQLSTATEs of a relation or schema that is not there."""
+
+_NO_COLUMN = "42703"
+"""The SQLSTATE of a column that is not there."""
 
 
 class Listener:
@@ -205,14 +213,18 @@ def _handle_error(context: ExceptionContext) -> None:
     """Raise the core's errors as ours, with the original as their cause."""
     original = context.original_exception
     translated = from_database_error(original)
-    if translated is None and sqlstate_of(original) in ("42P01", "3F000"):
-        translated = _missing(context)
+    if translated is None:
+        translated = _lacking(context, sqlstate_of(original))
     if translated is not None:
         raise translated
 
 
-def _missing(context: ExceptionContext) -> VersioningMissingError | None:
-    """Return what to raise where a query reads history that there is none of."""
+def _lacking(
+    context: ExceptionContext, sqlstate: str | None
+) -> ChrononautException | None:
+    """Return what to raise where a query reads history that the database lacks."""
+    if sqlstate not in (*_NO_TABLE, _NO_COLUMN):
+        return None
     compiled: Any = getattr(context.execution_context, "compiled", None)
     statement = getattr(compiled, "statement", None)
     found = table_read_by(statement) if statement is not None else None
@@ -220,6 +232,14 @@ def _missing(context: ExceptionContext) -> VersioningMissingError | None:
         return None
     schema, table = found
     name = f"{schema}.{table}" if schema else table
+    if sqlstate == _NO_COLUMN:
+        return DriftError(
+            f"the history of {name} lacks a column that is asked for: "
+            f"{str(context.original_exception).splitlines()[0]}",
+            schema=schema,
+            table=table,
+            hint=f"If it is the model's, run: select chrononaut.sync_versioning('{name}').",
+        )
     return VersioningMissingError(
         f"table {name} has no history in the database",
         schema=schema,

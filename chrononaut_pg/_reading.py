@@ -94,8 +94,8 @@ def rows(
     try:
         # Result.all() is faster than going through the result.
         return [*session.execute(statement(), parameters, bind_arguments=bind).all()]
-    except (ProgrammingError, VersioningMissingError) as error:
-        ours = isinstance(error, VersioningMissingError)
+    except (ProgrammingError, DriftError, VersioningMissingError) as error:
+        ours = isinstance(error, ChrononautException)
         database = error.__cause__ or error if ours else error
         if sqlstate_of(database) in (*_UNDEFINED, _UNDEFINED_COLUMN):
             raise _explained(instance, session, database) from database

@@ -115,6 +115,15 @@ def test_queries_of_history_explain_missing_versioning(
     assert (error.value.table, sqlstate_of(cause)) == ("user", "42P01")
 
 
+def test_queries_of_history_that_lacks_a_column_are_drift(engine: Engine) -> None:
+    listen(engine)
+    with engine.begin() as connection:
+        connection.execute(text('create table "user" (id int primary key)'))
+        connection.execute(text("""select chrononaut.create_versioning('"user"')"""))
+    with Session(engine) as session, pytest.raises(DriftError, match="sync_versioning"):
+        session.execute(User(id=1).select_versions())
+
+
 def test_other_missing_tables_stay_errors_of_sqlalchemy(engine: Engine) -> None:
     listen(engine)
     with unversioned(engine) as session, pytest.raises(ProgrammingError):

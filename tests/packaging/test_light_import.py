@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import chrononaut_pg
+
 PROGRAM = """
 import sys, sqlalchemy.orm
 before = set(sys.modules)
@@ -30,3 +32,7 @@ def test_star_import_needs_no_flask() -> None:
     found = subprocess.check_output([sys.executable, "-c", program], text=True)
 
     assert found == "rationale\n"
+
+
+def test_shells_can_complete_names_that_are_imported_lazily() -> None:
+    assert set(chrononaut_pg.__all__) <= set(dir(chrononaut_pg))
