@@ -238,7 +238,8 @@ def _lacking(
             f"{str(context.original_exception).splitlines()[0]}",
             schema=schema,
             table=table,
-            hint=f"If it is the model's, run: select chrononaut.sync_versioning('{name}').",
+            hint="If it is the model's, run: "
+            f"select chrononaut.sync_versioning('{name}').",
         )
     return VersioningMissingError(
         f"table {name} has no history in the database",
