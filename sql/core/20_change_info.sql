@@ -146,7 +146,7 @@ begin
         v_info := v_info || jsonb_build_object('extra', v_extra);
     end if;
     if now() = statement_timestamp()
-        and current_query() ~* '^\s*select\s[^;]*set_change_info[^;]*;?\s*$' then
+        and current_query() ~* '^[[:space:]]*select[[:space:]][^;]*set_change_info[^;]*;?[[:space:]]*$' then
         raise warning 'change info was set outside a transaction block and has no effect'
             using hint = 'Begin a transaction first: begin; select chrononaut.set_change_info(...); ...';
     end if;

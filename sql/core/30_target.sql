@@ -328,7 +328,7 @@ as $$
         when exists (
             select from pg_trigger t
             where t.tgrelid = target and not t.tgisinternal and t.tgtype & 1 = 1
-                and t.tgname not like '00\_chrononaut\_%'
+                and t.tgname !~ '^00_chrononaut_'
                 and t.tgname <> 'zz_chrononaut_row_version') then
             'row triggers on it may change rows of it inside the statement'
     end

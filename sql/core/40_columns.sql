@@ -75,7 +75,7 @@ begin
         from pg_attribute a
         where a.attrelid = target and a.attnum > 0
             and not a.attisdropped and a.attgenerated <> 'v';
-        if v_expression ~ '\mtableoid\M' then
+        if v_expression ~ '[[:<:]]tableoid[[:>:]]' then
             -- Transition tables have no system columns.
             v_stored := v_stored || ', ' || case when prefix in ('o', 'n')
                 then format('%s::oid as tableoid', target::oid)

@@ -431,7 +431,8 @@ create or replace function chrononaut._guard_history()
     set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if current_setting('chrononaut.amending', true) = 'on'
+    if tg_op = 'UPDATE'
+        and current_setting('chrononaut.amending', true) = 'on'
         and current_user = chrononaut._owner() then
         return null;
     end if;
@@ -459,7 +460,7 @@ begin
         select from pg_trigger t
         where t.tgrelid = v.history_relid and t.tgname = '00_chrononaut_guard'
             and t.tgfoid = 'chrononaut._guard_history'::regproc
-            and t.tgargs = convert_to(v.id::text, 'UTF8') || '\x00'
+            and t.tgargs = convert_to(v.id::text, 'UTF8') || decode('00', 'hex')
             and t.tgenabled = 'A') then
         execute format(
             'create or replace trigger "00_chrononaut_guard" '

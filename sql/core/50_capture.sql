@@ -93,7 +93,7 @@ as $$
         select i.attnum, a.attlen, i.live_name = any (v.key) as in_key,
             chrononaut._member(left_prefix, i.live_name) as left_value,
             chrononaut._member(right_prefix, i.live_name) as right_value,
-            a.atttypid = any ('{bool,"\"char\"",int2,int4,int8,oid,date,'
+            a.atttypid = any (E'{bool,"\\"char\\"",int2,int4,int8,oid,date,'
                 'time,timestamp,timestamptz,uuid,bytea,text,varchar}'::regtype[]) as is_plain,
             case when a.atttypid in ('text'::regtype, 'varchar'::regtype)
                 then '::text collate "C"' else '' end as as_bytes
@@ -299,14 +299,13 @@ as $$
     -- the planner, which looks once per session, and again when names change.
     select format($body$
     begin
-        %1$sv_info := case
-            when current_setting('chrononaut.change_info', true) <> ''
-                then current_setting('chrononaut.change_info')::jsonb
-            else jsonb_object(
+        %1$sv_info := coalesce(
+            nullif(current_setting('chrononaut.change_info', true), '')::jsonb,
+            jsonb_object(
                 '{user_id,remote_addr,db_user,application_name}',
                 array[null, null,
                     coalesce(nullif(current_setting('role'), 'none'), session_user),
-                    current_setting('application_name')]) end;
+                    current_setting('application_name')]));
         v_transaction := case when %2$s
             and chrononaut._records(%4$s, %5$L::regclass)
             and v_info -> 'user_id' is not null and v_info ? 'remote_addr' and not v_info ? 'tables'
@@ -553,9 +552,10 @@ create or replace function chrononaut._row_usual(v chrononaut.versioning, change
 as $$
     -- The transaction has its row and did not write this one before, nothing nested came
     -- first, and an update kept the key. An old row that there is not has null for its xmin.
+    -- Age counts from this transaction, or from what was next when it was first asked for.
     select format($body$
         if %1$s
-            and (age(old.xmin) <= age(pg_current_xact_id()::xid)) is not true
+            and (age(old.xmin) > 0) is not false
             and (new.xmax <> '0'::xid) is not true
             and (%2$s or tg_op <> 'UPDATE') then
             if tg_op = 'UPDATE' then%3$s
@@ -617,7 +617,7 @@ as $$
     -- The transaction's first row goes round: its condition is the same as that of the others.
     select chrononaut._capture_head(v)
         || chrononaut._capture_info(v,
-            chrononaut._skip_same(v), chrononaut._probe(v.id, 'old') || ' >= 0')
+            chrononaut._skip_same(v), chrononaut._probe(v.id, 'old') || ' is not null')
         || chrononaut._refuse_silence(v, 'v_transaction is not null')
         || format($body$
     loop%1$s%2$s

@@ -256,7 +256,7 @@ exception when dependent_objects_still_exist then
     get stacked diagnostics v_detail = pg_exception_detail;
     perform chrononaut._refuse(relid,
         format('the view %s has to be made anew, and other objects depend on it: %s', view_name,
-            regexp_replace(v_detail, '\s*\n\s*', ', ', 'g')),
+            regexp_replace(v_detail, '[[:space:]]*[' || chr(10) || '][[:space:]]*', ', ', 'g')),
         'Drop those, do this again, and create them anew.', '2BP01');
 end;
 $$;
@@ -294,7 +294,7 @@ begin
     for v_rename in
         select a.attname, v_columns -> (a.attnum - 1) ->> 'name' as wanted
         from pg_attribute a
-        where a.attrelid = to_regclass(v_name) and a.attname like '\_chrononaut\_%'
+        where a.attrelid = to_regclass(v_name) and a.attname ~ '^_chrononaut_'
             and a.attname <> v_columns -> (a.attnum - 1) ->> 'name'
     loop
         execute format('alter view %s rename column %I to %I',
@@ -328,7 +328,7 @@ begin
         select format('chrononaut.%I', p.proname)
         from pg_proc p
         where p.pronamespace = 'chrononaut'::regnamespace
-            and p.proname like format('\_live\_%s\_%%', v.id)
+            and p.proname ~ format('^_live_%s_', v.id)
             and format('chrononaut.%s', p.proname) <> chrononaut._live_function(v)
             and not exists (
                 select from pg_depend d

@@ -268,7 +268,7 @@ begin
         order by length(p.proname), p.proname)
     into v_calls
     from pg_proc p
-    where p.pronamespace = 'chrononaut'::regnamespace and p.proname ~ '^_images_\d+$';
+    where p.pronamespace = 'chrononaut'::regnamespace and p.proname ~ '^_images_[0-9]+$';
     execute format('select array_to_string(array[%s]::text[], '' union all '')', v_calls)
     into v_query;
     return nullif(v_query, '');

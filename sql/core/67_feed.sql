@@ -53,7 +53,7 @@ begin
         select format('chrononaut.%I', p.proname)
         from pg_proc p
         where p.pronamespace = 'chrononaut'::regnamespace
-            and p.proname ~ '^_images_\d+$'
+            and p.proname ~ '^_images_[0-9]+$'
             and not exists (
                 select from chrononaut.versioning v where p.proname = '_images_' || v.id)
     loop

@@ -37,7 +37,7 @@ as $$
             where c.oid = v.history_relid and v.registered_in = chrononaut._here()),
         (select t.tgrelid from pg_trigger t
             where t.tgfoid = to_regproc('chrononaut._guard_history')
-                and t.tgargs = convert_to(v.id::text, 'UTF8') || '\x00'
+                and t.tgargs = convert_to(v.id::text, 'UTF8') || decode('00', 'hex')
             limit 1))
 $$;
 

@@ -136,7 +136,7 @@ begin
             and (p.proname in ('_capture_' || versioning_id, '_lock_' || versioning_id,
                     '_superseded_' || versioning_id, '_later_before_' || versioning_id,
                     '_append_' || versioning_id)
-                or p.proname like format('\_live\_%s\_%%', versioning_id))
+                or p.proname ~ format('^_live_%s_', versioning_id))
     loop
         execute 'drop function ' || v_function;
     end loop;
@@ -147,6 +147,24 @@ $$;
 
 comment on function chrononaut._retire(integer) is
     'Ends the versioning of a table without triggers; the history table stays.';
+
+
+create or replace function chrononaut._follow_drift(v chrononaut.versioning)
+    returns boolean
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select from chrononaut._drift(v)) then
+        return false;
+    end if;
+    perform chrononaut._follow_columns(v);
+    return true;
+end;
+$$;
+
+comment on function chrononaut._follow_drift(chrononaut.versioning) is
+    'Has options follow renames and forget columns that were dropped; whether there was drift.';
 
 
 create or replace function chrononaut._alter(
@@ -169,16 +187,11 @@ create or replace function chrononaut._alter(
 as $$
 #variable_conflict use_variable
 declare
+    v_drifted boolean := chrononaut._follow_drift(chrononaut._require(target));
     v_before chrononaut.versioning := chrononaut._require(target);
-    v_drifted boolean := exists (select from chrononaut._drift(v_before));
     v chrononaut.versioning;
 begin
     perform chrononaut._check_words(target, granularity, on_truncate);
-    if v_drifted then
-        -- Options that are not given forget columns that were dropped, and follow renames.
-        perform chrononaut._follow_columns(v_before);
-        v_before := chrononaut._entry(v_before.id);
-    end if;
     if key is not null then
         key := chrononaut._find_key(target, key);
     end if;

@@ -10,7 +10,7 @@ create or replace function chrononaut._quoted(value text)
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    select '"' || replace(replace(value, '\', '\\'), '"', '\"') || '"'
+    select '"' || replace(replace(value, E'\\', E'\\\\'), '"', E'\\"') || '"'
 $$;
 
 comment on function chrononaut._quoted(text) is

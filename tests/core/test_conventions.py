@@ -56,6 +56,18 @@ def test_every_function_has_a_comment(db: Db) -> None:
     assert offenders(db, f"select p.oid::regprocedure {uncommented}") == []
 
 
+def test_no_literal_means_something_else_to_another_session(db: Db) -> None:
+    """With `standard_conforming_strings` off, a backslash outside E'' is an escape."""
+    plain = re.compile(r"(?<![eE'\\])'[^'\n]*\\[^\n]*")
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted((SQL / "core").glob("*.sql"))
+        for line in path.read_text().splitlines()
+        if "\\" in line and "E'" not in line and plain.search(line)
+    ]
+    assert found == []
+
+
 def test_every_parameter_of_a_function_has_a_name(db: Db) -> None:
     unnamed = f"""{FUNCTIONS} and p.pronargs > 0
         and (p.proargnames is null or '' = any (p.proargnames[1:p.pronargs]))"""

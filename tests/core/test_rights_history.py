@@ -57,6 +57,14 @@ def test_a_role_with_granted_update_on_history_cannot_forge_the_setting(
     refusal(session, "VH008", "update note_history set body = 'forged'")
 
 
+@pytest.mark.parametrize("verb", ["delete from", "truncate"])
+def test_setting_of_the_core_never_lets_history_rows_go(db: Db, verb: str) -> None:
+    version_note(db)
+    run(db, "insert into note values (1)")
+    run(db, "set local chrononaut.amending = on")
+    refusal(db, "VH008", f"{verb} note_history")
+
+
 def test_writer_needs_no_right_beyond_the_live_table(
     db: Db, connect: Connect, role: MakeRole
 ) -> None:
