@@ -1,7 +1,8 @@
 """What versions take from the changes before and after them: nothing is sent twice."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 DERIVED = (
@@ -47,6 +48,22 @@ def derive(
             values[ended] = values[changed]
             values[info] = parse(text)
             count += 1
+
+
+def begun_by(
+    changes: Sequence[dict[str, Any]], named: dict[str, str], live: bool, at: datetime
+) -> int:
+    """Return which of the changes ended the newest version that had begun by a time.
+
+    That is the one behind the last change that was not later and that a version
+    followed, *live* the last one; 0 if there is no such change.
+    """
+    operation, changed = named["operation"], named["changed"]
+    is_followed = [one[operation] != "I" for one in changes[1:]] + [live]
+    for number in range(len(changes), 0, -1):
+        if is_followed[number - 1] and changes[number - 1][changed] <= at:
+            return number
+    return 0
 
 
 class _Parser:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select
@@ -10,7 +11,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Mapper, Session, object_session, scoped_session
 
-from chrononaut_pg._deriving import derive
+from chrononaut_pg._deriving import begun_by, derive
 from chrononaut_pg._direct import Asked, Direct
 from chrononaut_pg.declarations import declaration, schemas_of, table_name
 from chrononaut_pg.exceptions import (
@@ -132,8 +133,7 @@ def all_versions(
     """Return all versions that have ended, and the live one if wanted."""
     asked = found.all_and_live if live else found.all
     parameters = found.parameters(key)
-    dialect = _bind(instance, session).dialect
-    loads = getattr(dialect, "_json_deserializer", None)
+    loads = _loads(instance, session)
     operation = found.named["operation"]
     if not found.loader.serves(session):
         objects = scalars(instance, session, lambda: asked.objects, parameters)
@@ -147,15 +147,45 @@ def all_versions(
     return found.loader.objects(session, images)
 
 
+def _loads(instance: Any, session: Session) -> Any:
+    """Return what parses JSON where the object is, None for the usual."""
+    return getattr(_bind(instance, session).dialect, "_json_deserializer", None)
+
+
 def in_force(
     instance: Any, session: Session, found: Direct, key: Key, at: datetime
 ) -> Any:
     """Return the version in force, the object itself if that is the live row."""
     parameters = {**found.parameters(key), "at": at}
+    if found.loader.serves(session):
+        read = _values(instance, session, found, found.around, parameters)
+        return _around(instance, session, found, read, at)
     ((live, version),) = _found(instance, session, found, found.version_at, parameters)
     if version is None:
         return instance if live else None
     return version if vars(version)[found.named["valid_to"]] > at else None
+
+
+def _around(
+    instance: Any, session: Session, found: Direct, read: list[Any], at: datetime
+) -> Any:
+    """Return what was in force, given what `Direct.around` selects."""
+    names, named = found.around.names, found.named
+    live, last, later, number = read[0][: -len(names)]
+    if later is None:
+        return instance if live else None
+    changes = found.loader.values(names, [row[-len(names) :] for row in read])
+    changes.sort(key=itemgetter(named["change_id"]))
+    derive(changes, named, _loads(instance, session))
+    following = changes[begun_by(changes, named, live, at) :]
+    if not following:
+        return instance
+    version = following[0]
+    if version[named["operation"]] == "I" or version[named["changed"]] <= at:
+        return None
+    if last is None or last < later:
+        version[named["version"]] = number
+    return found.loader.objects(session, [version])[0]
 
 
 def newest_ended(instance: Any, session: Session, found: Direct, key: Key) -> Any:
