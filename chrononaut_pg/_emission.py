@@ -10,10 +10,11 @@ from typing import Any, cast
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.sql.selectable import GenerativeSelect
 
 from chrononaut_pg._providers import Provider, leave_all, provider_on
 from chrononaut_pg._saying import Owed, Told, is_psycopg, owe, send_with_statements
-from chrononaut_pg._statements import Kind, kind_of, kind_of_text
+from chrononaut_pg._statements import PAST, Kind, kind_of, kind_of_text
 from chrononaut_pg._strict import check_statement
 from chrononaut_pg._views import table_read_by
 from chrononaut_pg.capture import current_capture
@@ -229,7 +230,7 @@ def _lacking(
     statement = getattr(compiled, "statement", None)
     found = table_read_by(statement) if statement is not None else None
     if found is None:
-        return None
+        return _lacking_past(context, statement, sqlstate)
     schema, table = found
     name = f"{schema}.{table}" if schema else table
     if sqlstate == _NO_COLUMN:
@@ -247,4 +248,22 @@ def _lacking(
         table=table,
         hint="Create its versioning: create_all() does, and installs the core if need "
         f"be, or run: select chrononaut.create_versioning('{name}').",
+    )
+
+
+def _lacking_past(
+    context: ExceptionContext, statement: Any, sqlstate: str | None
+) -> ChrononautException | None:
+    """Return what to raise where the past lacks a column; text may just be wrong."""
+    if (
+        sqlstate != _NO_COLUMN
+        or not isinstance(statement, GenerativeSelect)
+        or not (context.statement or "").startswith(PAST)
+    ):
+        return None
+    return DriftError(
+        "the past lacks a column that is asked for: "
+        f"{str(context.original_exception).splitlines()[0]}",
+        hint="If it is a model's, run chrononaut.sync_versioning() for its table;"
+        " chrononaut.check_versioning() tells which is out of step.",
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from chrononaut_pg._past_relations import Relations
+from chrononaut_pg._statements import PAST
 from chrononaut_pg.exceptions import NotVersionedError, VersioningMissingError
 
 Place = tuple[str | None, str]
@@ -42,9 +43,6 @@ _COMMENT_SIGN = re.compile(r"/\*|\*/")
 _ALIAS = re.compile(rf"\bas\s+({_NAME})(?!\s*\()", re.IGNORECASE)
 
 _MARKED = re.compile(_MARK + r"([0-9a-f]*)(\.?)")
-
-_SENT = "/* past */ "
-"""So that drivers never take a statement prepared for the present, or vice versa."""
 
 _WRITES = re.compile(
     r"\binto\b|\bdelete\s+from\b"
@@ -96,7 +94,7 @@ def sent_to_the_past(
     that is not versioned in the database. In strict mode raises NotVersionedError if
     the statement reads a table that has no past.
     """
-    pieces: list[str] = [_SENT]
+    pieces: list[str] = [PAST]
     relations = Relations(statement)
     aliases = _aliases(statement) if _MARK in statement else frozenset()
     at = 0

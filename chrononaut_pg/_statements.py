@@ -6,6 +6,7 @@ trust.
 """
 
 import re
+from collections.abc import Iterator
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,10 @@ from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.functions import FunctionElement, GenericFunction
 from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.sql.selectable import CompoundSelect, Select
+from sqlalchemy.types import TypeEngine
+
+PAST = "/* past */ "
+"""Before what reads the past: drivers shall not take it for the same in the present."""
 
 
 class Kind(Enum):
@@ -89,8 +94,14 @@ _TABLE = re.compile(r"\btable\b", re.IGNORECASE)
 
 _AS = re.compile(r"\bas[\s(]+(?:execute|select|table|values|with)\b", re.IGNORECASE)
 
-_CALL = re.compile(r'(?<![\w$."])([\w$."]++)\s*+\(')
+_CALL = re.compile(
+    r'(?<![\w$."])([\w$."]++)(?=(?:\s|--[^\n]*+\n|/\*(?:[^*]|\*(?!/))*+\*/)*+\()'
+)
 """Looks at each word once: literals may be long."""
+
+_AROUND_DOTS = re.compile(r"\s++\.|\.\s++")
+
+_DOT_AND_COMMENT = re.compile(r"\.\s*+(?:--|/\*)")
 
 # What may stand before a parenthesis and changes nothing: keywords and the most common
 # functions of PostgreSQL. Anything else may be a function that writes.
@@ -286,7 +297,10 @@ def _makes_table(text: str) -> bool:
 
 
 def _calls_unknown(text: str) -> bool:
-    return any(name.lower() not in _HARMLESS for name in _CALL.findall(text))
+    if _DOT_AND_COMMENT.search(text):
+        return True
+    joined = _AROUND_DOTS.sub(".", text)  # a schema may stand before the dot
+    return any(name.lower() not in _HARMLESS for name in _CALL.findall(joined))
 
 
 def _examine(statement: Any, text: str) -> Kind:
@@ -294,8 +308,23 @@ def _examine(statement: Any, text: str) -> Kind:
         return Kind.WRITE
     if not isinstance(statement, Select | CompoundSelect):
         return kind_of_text(text)
-    writes = any(_may_write(part) for part in visitors.iterate(statement))
-    return Kind.WRITE if writes else Kind.READ
+    for part in visitors.iterate(statement):
+        if _may_write(part) or any(map(_may_write, _added_by_type(part))):
+            return Kind.WRITE
+    return Kind.READ
+
+
+def _added_by_type(part: Any) -> Iterator[Any]:
+    """Yield what a type of the application's own puts around a column or a value."""
+    kind = getattr(part, "type", None)
+    if not isinstance(kind, TypeEngine) or _is_sqlalchemys(kind):
+        return
+    wrap = kind.bind_expression
+    if not isinstance(part, elements.BindParameter):
+        wrap = kind.column_expression
+    around = wrap(part)
+    if around is not None:
+        yield from (one for one in visitors.iterate(around) if one is not part)
 
 
 def _may_write(part: Any) -> bool:
@@ -304,11 +333,12 @@ def _may_write(part: Any) -> bool:
             return True
         case SchemaItem():
             return False  # also of classes of the application's own
-        case Select() if part._prefixes or part._suffixes:
+        case Select() if part._prefixes or part._suffixes or part._statement_hints:
             added = [text for text, _ in (*part._prefixes, *part._suffixes)]
-            return any(_may_write(one) for one in added)
+            hints = [elements.TextClause(hint) for _, hint in part._statement_hints]
+            return any(_may_write(one) for one in (*added, *hints))
         case GenericFunction():
-            return not type(part).__module__.startswith("sqlalchemy.")
+            return not _is_sqlalchemys(part)
         case FunctionElement():
             names = (*getattr(part, "packagenames", ()), getattr(part, "name", ""))
             return ".".join(names) not in _HARMLESS
@@ -317,3 +347,7 @@ def _may_write(part: Any) -> bool:
         case elements.ColumnClause(is_literal=True):
             return _calls_unknown(part.name)
     return not type(part).__module__.startswith(_KNOWN_ELEMENTS)
+
+
+def _is_sqlalchemys(part: Any) -> bool:
+    return type(part).__module__.startswith("sqlalchemy.")
