@@ -65,6 +65,7 @@ begin
     from chrononaut._unique_keys(target) u
     where case
         when wanted is null then u.is_primary
+        when cardinality(wanted) > (select count(distinct w) from unnest(wanted) w) then false
         else u.key @> wanted and u.key <@ wanted
             or u.is_primary and u.key @> wanted
                 and exists (select from pg_class c where c.oid = target and c.relkind = 'p')

@@ -255,7 +255,7 @@ as $$
 declare
     v_name name;
 begin
-    select n.name into v_name
+    select coalesce(n.name, 'null') into v_name
     from unnest(names) n(name)
     where not exists (
         select from pg_attribute a
@@ -351,9 +351,9 @@ begin
             format('column %I is part of the key and must be tracked', v_name),
             'Take it out of hidden and untracked.', 'VH003', v_name);
     end if;
-    select n.name into v_name
+    select coalesce(n.name, 'null') into v_name
     from unnest(v.indexes) n(name)
-    where n.name = any (v.hidden || v.untracked)
+    where n.name is null or n.name = any (v.hidden || v.untracked)
         or n.name <> all ('{change_id,changed,operation,transaction_id,change_info}')
             and not exists (
                 select from pg_attribute a
