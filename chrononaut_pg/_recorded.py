@@ -54,10 +54,12 @@ class Recorded:
             self._along[connection] = tables
 
     def ask(self, models: Iterable[Declaration]) -> None:
-        """Ask for the tables of models."""
-        for connection, tables in self._by_connection(models).items():
-            if connection in self._along:
-                self._note(self._along.pop(connection), brought_along(connection))
+        """Ask for the tables of models, unless they came along."""
+        for connection, tables in self._along.items():
+            self._note(tables, brought_along(connection))
+        self._along.clear()
+        new = [one for one in models if not self._columns.keys() >= {*one.tables}]
+        for connection, tables in self._by_connection(new).items():
             self._ask(connection, tables)
 
     def ask_for(self, mapper: Mapper[Any], tables: list[Table]) -> None:

@@ -255,9 +255,11 @@ def _after_flush(session: Session, flush_context: Any) -> None:
 def _appended(name: str, found: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> str:
     """Return as JSON what is appended to changes of one table."""
     keys, extras = zip(*found, strict=True)
+    texts = [to_json(one) for one in extras]
+    said = texts[0] if len({*texts}) == 1 else f"[{', '.join(texts)}]"
     return (
         f'{{"target": {json.dumps(name)}, "keys": {json.dumps(keys, default=str)}, '
-        f'"extras": {to_json(extras)}}}'
+        f'"extras": {said}}}'
     )
 
 
