@@ -18,7 +18,6 @@ from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.functions import FunctionElement, GenericFunction
 from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.sql.selectable import CompoundSelect, Select
-from sqlalchemy.types import TypeEngine
 
 PAST = "/* past */ "
 """Before what reads the past: drivers shall not take it for the same in the present."""
@@ -85,8 +84,7 @@ _ENDS = frozenset(["abort", "commit", "discard", "end", "prepare", "reset", "rol
 
 _READS = frozenset(["select", "table", "values"])
 
-_GOES_ON = re.compile(r";\s*\w")
-"""More statements follow, as in `set local x = 1; update ...`."""
+_GOES_ON = re.compile(r";\s*\w")  # as in `set local x = 1; update ...`
 
 _ENDS_INSIDE = re.compile(rf";\s*(?:{'|'.join(sorted(_ENDS))})\b", re.IGNORECASE)
 
@@ -99,7 +97,7 @@ _CALL = re.compile(
 )
 """Looks at each word once: literals may be long."""
 
-_AROUND_DOTS = re.compile(r"\s++\.|\.\s++")
+_AROUND_DOTS = re.compile(r"(?<!\s)\s*+\.\s*+")
 
 _DOT_AND_COMMENT = re.compile(r"\.\s*+(?:--|/\*)")
 
@@ -316,13 +314,11 @@ def _examine(statement: Any, text: str) -> Kind:
 
 def _added_by_type(part: Any) -> Iterator[Any]:
     """Yield what a type of the application's own puts around a column or a value."""
-    kind = getattr(part, "type", None)
-    if not isinstance(kind, TypeEngine) or _is_sqlalchemys(kind):
+    kind = part.type if isinstance(part, elements.ColumnElement) else None
+    if kind is None or _is_sqlalchemys(kind):
         return
-    wrap = kind.bind_expression
-    if not isinstance(part, elements.BindParameter):
-        wrap = kind.column_expression
-    around = wrap(part)
+    value = isinstance(part, elements.BindParameter)
+    around = kind.bind_expression(part) if value else kind.column_expression(part)
     if around is not None:
         yield from (one for one in visitors.iterate(around) if one is not part)
 
@@ -336,7 +332,7 @@ def _may_write(part: Any) -> bool:
         case Select() if part._prefixes or part._suffixes or part._statement_hints:
             added = [text for text, _ in (*part._prefixes, *part._suffixes)]
             hints = [elements.TextClause(hint) for _, hint in part._statement_hints]
-            return any(_may_write(one) for one in (*added, *hints))
+            return any(map(_may_write, (*added, *hints)))
         case GenericFunction():
             return not _is_sqlalchemys(part)
         case FunctionElement():

@@ -4,12 +4,25 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Integer, literal_column, select, text
+from sqlalchemy import (
+    Connection,
+    Integer,
+    String,
+    TypeDecorator,
+    cast,
+    func,
+    literal_column,
+    select,
+    text,
+    type_coerce,
+)
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from chrononaut_pg import change_info, rationale
+from chrononaut_pg._statements import Kind, kind_of
 from tests.orm.conftest import Item, Told
 
 Write = Callable[[Session], Any]
@@ -18,6 +31,38 @@ BUMP = text(
     "create function bump() returns int language sql"
     " as 'update item set value = value + 1 returning value'"
 )
+
+
+OWN = (
+    text("create schema own"),
+    text(
+        "create function own.upper(text) returns int language sql"
+        " as 'select public.bump()'"
+    ),
+)
+
+
+class Bumped(TypeDecorator[int]):
+    """A type of the application's own, which calls a function that writes."""
+
+    impl = Integer
+    cache_ok = True
+
+    def column_expression(self, column: Any) -> Any:
+        return func.bump()
+
+    def bind_expression(self, bindparam: Any) -> Any:
+        return func.bump()
+
+
+class Shouted(TypeDecorator[str]):
+    """A type of the application's own, which calls what is known to write nothing."""
+
+    impl = String
+    cache_ok = True
+
+    def column_expression(self, column: Any) -> Any:
+        return func.upper(column, type_=self)
 
 
 class Bump(ColumnElement[int]):
@@ -48,6 +93,36 @@ def _compile_bump(*_: Any, **__: Any) -> str:
             lambda s: s.execute(select(literal_column("bump()"))).all(), id="literal"
         ),
         pytest.param(
+            lambda s: s.execute(
+                select(Item.id).with_statement_hint("union select bump()")
+            ),
+            id="hint",
+        ),
+        pytest.param(
+            lambda s: s.execute(select(type_coerce(Item.id, Bumped))).all(),
+            id="type of a column",
+        ),
+        pytest.param(
+            lambda s: s.execute(select(Item).where(Item.id == cast(1, Bumped))).all(),
+            id="type of a value",
+        ),
+        pytest.param(
+            lambda s: s.execute(text("select bump/* now */\n-- and here\n()")),
+            id="comment before the parenthesis",
+        ),
+        pytest.param(
+            lambda s: s.execute(text("select 'lower /*', bump(), '*/ ('")),
+            id="literals like a comment",
+        ),
+        pytest.param(
+            lambda s: s.execute(text("select own\n.\nupper('x')")),
+            id="schema on a line of its own",
+        ),
+        pytest.param(
+            lambda s: s.execute(text("select own./* my */upper('x')")),
+            id="comment after the schema",
+        ),
+        pytest.param(
             lambda s: s.execute(text("create table made as select bump()")),
             id="create table as",
         ),
@@ -65,7 +140,8 @@ def _compile_bump(*_: Any, **__: Any) -> str:
 def test_write_in_disguise_carries_who_and_why(
     session: Session, told: Told, write: Write
 ) -> None:
-    session.execute(BUMP)
+    for statement in BUMP, *OWN:
+        session.execute(statement)
     session.commit()
     with change_info(user_id="ann"), rationale("why"):
         write(session)
@@ -113,3 +189,19 @@ def test_savepoint_rolled_back_in_a_script_leaves_the_outer_reason(
         session.commit()
 
     assert told() == [(None, "outer")]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(select(type_coerce(Item.id, Shouted)), id="harmless type"),
+        pytest.param(select(cast(Item.id, Shouted)), id="cast to a harmless type"),
+        pytest.param(text("select count /* all */ (*) from item"), id="comment"),
+        pytest.param(text("select upper\n('x')"), id="line"),
+        pytest.param(text("select i . value from item as i"), id="spaces"),
+    ],
+)
+def test_harmless_calls_are_reads(read: Any) -> None:
+    compiled = read.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
+
+    assert kind_of(compiled, str(compiled)) is Kind.READ
