@@ -31,6 +31,10 @@ _RECORDING = "chrononaut_recording"
 _DENIED = "42501"
 
 
+_HISTORY_KEYS = {"change_id", "chrononaut_change_id"}
+"""Columns that tell history tables from others."""
+
+
 def follow(table: Table) -> None:
     """Create and drop the table's versioning together with the table."""
     _listen(table.metadata, _after_create_all, _before_drop_all)
@@ -94,6 +98,25 @@ def _before_drop_all(
     metadata: MetaData, connection: Connection, tables: Any = (), **_: Any
 ) -> None:
     _unversion(connection, metadata, tables)
+    if connection.dialect.name != "postgresql":
+        return
+    for table in tables or ():
+        if not _HISTORY_KEYS.isdisjoint(table.columns.keys()):
+            _put_back(connection, table)
+
+
+def _put_back(connection: Connection, table: Table) -> None:
+    """Have an empty table where history was that `reflect()` has taken for a table.
+
+    It went with the table that it belongs to, but SQLAlchemy is about to drop it, too.
+    """
+    from chrononaut_pg import core
+
+    name = _target(connection, table)
+    if core.table_oid(connection, name) is None:
+        connection.exec_driver_sql(
+            f"create table {name} ()", execution_options={"no_parameters": True}
+        )
 
 
 def _after_create(

@@ -120,6 +120,32 @@ def test_drop_all_twice_leaves_nothing(engine: Engine, db: Db) -> None:
     assert (versioned(db), relations(db)) == ([], [])
 
 
+@pytest.mark.filterwarnings("ignore:Did not recognize type:sqlalchemy.exc.SAWarning")
+def test_drop_all_after_reflecting_the_database_leaves_nothing(
+    engine: Engine, db: Db
+) -> None:
+    class Own(DeclarativeBase):
+        pass
+
+    class Change(Versioned, Own):
+        """Its history calls its column differently, and has a % in its name."""
+
+        __tablename__ = "100% change"
+        change_id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Plain(Versioned, Own):
+        __tablename__ = "a"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    Own.metadata.create_all(engine)
+    Own.metadata.reflect(engine)
+    assert len(Own.metadata.tables) == 4
+    Own.metadata.drop_all(engine)
+
+    query = "select relname from pg_class where relnamespace = 'public'::regnamespace"
+    assert db.execute(query).fetchall() == []
+
+
 @pytest.mark.usefixtures("schema")
 def test_tables_can_be_dropped_and_created_again(engine: Engine, db: Db) -> None:
     for _ in range(2):
