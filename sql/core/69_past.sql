@@ -331,16 +331,23 @@ grant select on chrononaut.past_tables to public;
 create or replace view chrononaut._moved_tables as
 select v.schema_name, v.table_name
 from chrononaut.versioning v
--- Not to_regclass(): it raises where the reader may not look into the schema.
-left join pg_namespace n on n.nspname = v.schema_name
-left join pg_class f on f.relnamespace = n.oid and f.relname = v.table_name
+cross join lateral (
+    -- to_regclass() is quicker, and raises where the reader may not look into the schema.
+    select case
+        when has_schema_privilege(to_regnamespace(quote_ident(v.schema_name))::oid, 'usage')
+            then to_regclass(format('%I.%I', v.schema_name, v.table_name))::oid
+        else (
+            select c.oid
+            from pg_class c
+            join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname = v.schema_name and c.relname = v.table_name) end as found) f
 where v.active
-    and (f.oid is null
-        or f.oid <> v.relid and v.registered_in = (select chrononaut._here())
+    and (f.found is null
+        or f.found <> v.relid and v.registered_in = (select chrononaut._here())
             -- After a restore over the same database, triggers stand on the new table.
             and not exists (
                 select from pg_trigger t
-                where t.tgrelid = f.oid
+                where t.tgrelid = f.found
                     and t.tgfoid = to_regproc(format('chrononaut._capture_%s', v.id))));
 
 comment on view chrononaut._moved_tables is
@@ -452,23 +459,26 @@ comment on function chrononaut._live_only() is
 
 create or replace function chrononaut._may_lack_past(schemas name[])
     returns boolean
-    language sql
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select exists (select from chrononaut._moved_tables)
+-- Not an SQL function: before PostgreSQL 18 that would be planned in each transaction.
+begin
+    return exists (select from chrononaut._moved_tables)
         or exists (
             select from chrononaut.past_tables p
             where p.schema_name = any (schemas)
                 and not exists (
                     select from pg_class c
-                    join pg_namespace n on n.oid = c.relnamespace
-                    where n.nspname = p.past_schema and c.relname = p.table_name))
+                    where c.relnamespace = to_regnamespace(quote_ident(p.past_schema))
+                        and c.relname = p.table_name))
         or exists (
             select from (
                 select distinct p.schema_name from chrononaut.past_tables p
                 where p.schema_name = any (schemas)) s
-            where not chrononaut._has_past_schema(s.schema_name))
+            where not chrononaut._has_past_schema(s.schema_name));
+end;
 $$;
 
 comment on function chrononaut._may_lack_past(name[]) is
