@@ -252,7 +252,10 @@ def is_current(connection: Connection) -> bool:
 def versioned_oids(connection: Connection) -> frozenset[int]:
     """Return the oids of the tables that are versioned."""
     with core_cursor(connection) as cursor:
-        cursor.execute("select relation::oid from chrononaut.versioned_tables")
+        cursor.execute(
+            "select relation::oid from chrononaut.versioned_tables"
+            " where relation is not null"  # dropped with CASCADE, or its schema
+        )
         return frozenset(int(row[0]) for row in cursor.fetchall())
 
 

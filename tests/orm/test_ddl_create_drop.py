@@ -147,6 +147,30 @@ def test_drop_all_after_reflecting_the_database_leaves_nothing(
 
 
 @pytest.mark.usefixtures("schema")
+@pytest.mark.parametrize(
+    ("lost", "kept"),
+    [
+        ('drop schema "Sales Dept" cascade; create schema "Sales Dept"', []),
+        ('drop table "Sales Dept"."Customer" cascade', ["a"]),
+    ],
+)
+def test_tables_dropped_behind_our_back_are_created_and_versioned_again(
+    engine: Engine, db: Db, lost: str, kept: list[str]
+) -> None:
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        saved(session, Customer(name="a"), name="b")
+    db.execute(lost)
+    db.commit()
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        one = saved(session, Customer(name="c"), name="d")
+        names = [version.name for version in one.versions()]
+
+    assert (versioned(db), names) == (sorted(TABLES), [*kept, "c"])
+
+
+@pytest.mark.usefixtures("schema")
 def test_tables_can_be_dropped_and_created_again(engine: Engine, db: Db) -> None:
     for _ in range(2):
         Base.metadata.create_all(engine)
