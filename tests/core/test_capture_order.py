@@ -134,3 +134,19 @@ def test_columns_of_history_may_be_null_but_for_the_key_and_our_own(db: Db) -> N
         ("transaction_id", "bigint", True),
         ("tuple", "tid", False),
     ]
+
+
+def test_age_asked_for_before_the_first_write_does_not_confuse_whose_rows_are_whose(
+    db: Db, connect: Connect
+) -> None:
+    """The server counts age() from what it was when the transaction first asked."""
+    versioned_items(db, "(1, 0)", "row")
+    run(db, "select age('3'::xid)")
+    other = connect(autocommit=True)
+    run(other, "update item set v = 1")
+    for step in (2, 3):
+        run(db, "savepoint s")
+        run(db, "update item set v = %s", [step])
+        run(db, "release s")
+    kept = "select v, tuple is not null from item_history order by change_id"
+    assert rows(db, kept) == [(0, False), (1, False), (2, True)]

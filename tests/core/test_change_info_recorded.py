@@ -1,5 +1,6 @@
 """Who and why: what the setting chrononaut.change_info makes of each change."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -278,3 +279,34 @@ def test_set_outside_a_transaction_block_warns(connect: Connect) -> None:
     assert heard == [
         "change info was set outside a transaction block and has no effect"
     ]
+
+
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+@pytest.mark.parametrize("begin", ["", "savepoint s; ", "discard sequences; "])
+def test_change_info_of_any_shape_may_alternate_within_a_transaction(
+    db: Db, granularity: str, begin: str
+) -> None:
+    version_note(db, f", granularity => '{granularity}'")
+    said = [
+        {"user_id": "1"},
+        {"user_id": "2", "remote_addr": "::1"},
+        {"user_id": "3", "remote_addr": "::1", "tables": {"public.note": {"x": 3}}},
+        {"tables": {"public.note": {"user_id": "4"}}},
+        {"user_id": "5", "remote_addr": None},
+    ]
+    run(db, begin or "select 1")
+    for key, info in enumerate(said):
+        say = "select set_config('chrononaut.change_info', %s, true)"
+        run(db, say, [json.dumps(info)])
+        run(db, "insert into note values (%s)", [key])
+    kept = [{k: i.get(k) for k in ("user_id", "remote_addr", "x")} for i in infos(db)]
+    assert kept == [
+        {"user_id": "1", "remote_addr": None, "x": None},
+        {"user_id": "2", "remote_addr": "::1", "x": None},
+        {"user_id": "3", "remote_addr": "::1", "x": 3},
+        {"user_id": "4", "remote_addr": None, "x": None},
+        {"user_id": "5", "remote_addr": None, "x": None},
+    ]
+    one = "select count(*), count(distinct transaction_id) from note_history"
+    assert rows(db, one) == [(5, 1)]
+    assert value(db, "select count(*) from chrononaut.transaction") == 1
