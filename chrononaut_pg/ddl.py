@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, Table, event
+from sqlalchemy import DDL, Connection, MetaData, Table, event
+from sqlalchemy.engine.mock import MockConnection
 
 from chrononaut_pg.declarations import (
     declare_table,
@@ -98,7 +99,8 @@ def _before_drop_all(
     metadata: MetaData, connection: Connection, tables: Any = (), **_: Any
 ) -> None:
     _unversion(connection, metadata, tables)
-    if connection.dialect.name != "postgresql":
+    is_mock = isinstance(connection, MockConnection)
+    if is_mock or connection.dialect.name != "postgresql":
         return
     for table in tables or ():
         if not _HISTORY_KEYS.isdisjoint(table.columns.keys()):
@@ -144,6 +146,13 @@ def _version(
     recording = [t for t in recorded_tables(metadata) if t in asked]
     if not wanted and not recording:
         return
+    if isinstance(connection, MockConnection):
+        for table, options in wanted.items():
+            given = to_create(table, options).given()
+            _show(connection, "create_versioning", table, given)
+        for table in recording:
+            _show(connection, "record_changes", table, {})
+        return
     _prepare(connection, next(iter((*wanted, *recording))))
     done = core.versioned_oids(connection)
     for table, options in wanted.items():
@@ -172,6 +181,10 @@ def _unversion(
     wanted = [table for table in reversed(declared) if table in asked]
     if connection.dialect.name != "postgresql" or not wanted:
         return
+    if isinstance(connection, MockConnection):
+        for table in wanted:
+            _show(connection, "drop_versioning", table, {"drop_history": True})
+        return
     if not _is_ready(connection):
         return
     done = core.versioned_oids(connection)
@@ -179,6 +192,17 @@ def _unversion(
         name = _target(connection, table)
         if core.table_oid(connection, name) in done:
             core.drop_versioning(connection, name, drop_history=True)
+
+
+def _show(
+    connection: MockConnection, function: str, table: Table, given: dict[str, Any]
+) -> None:
+    """Give a mock connection, which has no database, the call that there would be."""
+    from chrononaut_pg import core
+
+    call = core.call_text(function, table_name(table), given)
+    shown = DDL(call.replace("%", "%%"))  # type: ignore[no-untyped-call]
+    connection.execute(shown)
 
 
 def _prepare(connection: Connection, table: Table) -> None:

@@ -13,11 +13,7 @@ from sqlalchemy import Connection, Engine, Table, event, text
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState, Session, scoped_session, sessionmaker
 
-from chrononaut_pg._emission import (
-    Listener,
-    listen_to_engine,
-    listener_of,
-)
+from chrononaut_pg._emission import Listener, listen_to_engine, listener_of
 from chrononaut_pg._providers import (
     Provider,
     act,

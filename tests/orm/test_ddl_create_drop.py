@@ -3,7 +3,13 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, MetaData, create_engine
+from sqlalchemy import (
+    Engine,
+    ForeignKey,
+    MetaData,
+    create_engine,
+    create_mock_engine,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
@@ -322,3 +328,26 @@ def test_translated_schemas_get_histories_of_their_own(engine: Engine, db: Db) -
         Tenants.metadata.create_all(there)
 
     assert versioned(db) == ["account", "account", "savings", "savings"]
+
+
+def test_a_mock_engine_is_given_the_calls_that_a_database_would_get() -> None:
+    shown: list[str] = []
+
+    def show(statement: Any, *_: Any, **__: Any) -> None:
+        shown.append(str(statement.compile(dialect=mock.dialect)).strip())
+
+    mock = create_mock_engine("postgresql+psycopg://", show)
+    customer, order = (
+        Base.metadata.tables[f"Sales Dept.{name}"] for name in ("Customer", "order")
+    )
+    Base.metadata.create_all(mock, tables=[customer, order])
+    Base.metadata.drop_all(mock, tables=[order])
+    calls = [one for one in shown if not one.startswith(("CREATE", "DROP"))]
+    assert calls == [
+        """select chrononaut.create_versioning('"Sales Dept"."Customer"', """
+        "hidden => '{}'::name[], untracked => '{}'::name[])",
+        """select chrononaut.create_versioning('"Sales Dept"."order"', """
+        "hidden => '{}'::name[], untracked => '{}'::name[])",
+        """select chrononaut.drop_versioning('"Sales Dept"."order"', """
+        "drop_history => true)",
+    ]
