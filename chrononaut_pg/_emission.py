@@ -13,6 +13,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.sql.selectable import GenerativeSelect
 
 from chrononaut_pg._providers import Provider, leave_all, provider_on
+from chrononaut_pg._reflected import recognize
 from chrononaut_pg._saying import Owed, Told, is_psycopg, owe, send_with_statements
 from chrononaut_pg._statements import PAST, Kind, kind_of, kind_of_text
 from chrononaut_pg._strict import check_statement
@@ -156,6 +157,7 @@ def listen_to_engine(engine: Engine, provider: Provider) -> Listener:
     if listener is None:
         listener = vars(root)[_LISTENER] = Listener(provider)
         listener.attach(root)
+        recognize(root.dialect)
     else:
         listener.provider = listener.provider.merged(provider)
     return listener

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import DDL, Connection, MetaData, Table, event
 from sqlalchemy.engine.mock import MockConnection
 
+from chrononaut_pg._reflected import recognize
 from chrononaut_pg.declarations import (
     declare_table,
     declared_tables,
@@ -154,6 +155,7 @@ def _version(
             _show(connection, "record_changes", table, {})
         return
     _prepare(connection, next(iter((*wanted, *recording))))
+    recognize(connection.dialect)
     done = core.versioned_oids(connection)
     for table, options in wanted.items():
         name = _target(connection, table)

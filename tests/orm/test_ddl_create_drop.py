@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    Column,
     Engine,
     ForeignKey,
     MetaData,
+    Table,
     create_engine,
     create_mock_engine,
 )
@@ -20,7 +22,9 @@ from chrononaut_pg import (
     NotPermittedError,
     Versioned,
     create_all_versioning,
+    listen,
 )
+from tests.core.asking import run
 from tests.orm.modelling import saved
 from tests.servers import Cluster, Db, MakeRole
 
@@ -126,7 +130,6 @@ def test_drop_all_twice_leaves_nothing(engine: Engine, db: Db) -> None:
     assert (versioned(db), relations(db)) == ([], [])
 
 
-@pytest.mark.filterwarnings("ignore:Did not recognize type:sqlalchemy.exc.SAWarning")
 def test_drop_all_after_reflecting_the_database_leaves_nothing(
     engine: Engine, db: Db
 ) -> None:
@@ -150,6 +153,22 @@ def test_drop_all_after_reflecting_the_database_leaves_nothing(
 
     query = "select relname from pg_class where relnamespace = 'public'::regnamespace"
     assert db.execute(query).fetchall() == []
+
+
+def test_history_tables_are_reflected_without_a_warning_and_create_others(
+    engine: Engine, db: Db
+) -> None:
+    run(db, "create table note (id int primary key)")
+    run(db, "select chrononaut.create_versioning('note')")
+    db.commit()
+    listen(engine)
+    found = Table("note_history", MetaData(), autoload_with=engine)
+    place = Column("place", found.columns.tuple.type)
+    Table("copied", MetaData(), place).create(engine)
+    assert db.execute(
+        "select atttypid::regtype::text from pg_attribute"
+        " where attrelid = 'copied'::regclass and attname = 'place'"
+    ).fetchall() == [("tid",)]
 
 
 @pytest.mark.usefixtures("schema")
