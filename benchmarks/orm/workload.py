@@ -247,7 +247,7 @@ def flushes(tool, versioned, first, count, found, floor=False):
     """Insert, update and delete *count* objects, each in one flush."""
     model = tool.model if versioned else tool.floor if floor else tool.bare
     name = "versioned" if versioned else "floor" if floor else "bare"
-    with tool.session(versioned) as session, tool.context():
+    with tool.session(versioned or floor) as session, tool.context():
         made = objects(model, first, count)
 
         def insert():

@@ -255,6 +255,7 @@ declare
     v_moved bigint;
     v_followed boolean;
     v_nothing boolean;
+    v_memory text;
 begin$body$
 $$;
 
@@ -688,6 +689,9 @@ begin
     else%3$s
     end if;
     get diagnostics v_moved = row_count;
+    if v_memory is not null then
+        perform set_config('work_mem', v_memory, true);
+    end if;
     if v_moved = 0 then
         return null;
     end if;%4$s%5$s
@@ -771,8 +775,13 @@ create or replace function chrononaut._statement_update(v chrononaut.versioning,
 as $$
     -- Rows are paired by key: only old means that the key was changed away, only new that
     -- it appeared. A full join cannot be planned as a nested loop, however wrong the estimate.
+    -- It sorts both sides: with the usual 4 MB, tens of thousands of rows went to disk for it.
     -- A key that is a row of nulls is itself not null: "is null" would take it for one.
     select format($body$
+        if pg_size_bytes(current_setting('work_mem')) < 16777216 then
+            v_memory := current_setting('work_mem');
+            perform set_config('work_mem', '16MB', true);
+        end if;
         insert into %1$s (%2$s)
         select %3$s, nextval('chrononaut.change_id'::regclass), clock_timestamp(),
             v_own,
