@@ -3,7 +3,8 @@
 `bare` has no history at all. `floor` has none either; its work copies the rows with one
 more statement into a table shaped like the history table, which is what any copy must
 cost. `least` is recorded by the least row trigger that writes the same history rows:
-all but the old values is constant; `least, transaction` adds the row of a transaction.
+all but the old values is constant; `least, transaction` is the least that keeps what
+is promised: a definer function that says who, makes the transaction's row, remembers it.
 `row` and `statement` are this project's two granularities. The peer's two tables are
 made by Django (benchmarks/peer).
 """
@@ -49,21 +50,25 @@ _FLOOR = """
 
 
 _CONSTANT = """
-    nextval('floor_change_id'), clock_timestamp(), '{operation}', 1,
-    '{{"user_id": null, "remote_addr": null, "db_user": "postgres",
-        "application_name": ""}}'
+    nextval('public.floor_change_id'), clock_timestamp(), '{operation}', 1, {info}
 """
+_CONSTANT_INFO = """'{"user_id": null, "remote_addr": null, "db_user": "postgres",
+        "application_name": ""}'"""
 
 _LEAST = """
     create table {history} (like by_row_history including all);
     create table {history}_transaction (like chrononaut.transaction including all);
-    create function {table}() returns trigger language plpgsql as $$
+    create sequence {history}_seen;
+    create function {table}() returns trigger language plpgsql {rights} as $$
+    declare
+        info jsonb;
+        seen bigint;
     begin
         {transaction}
         if tg_op = 'INSERT' then
-            insert into {history} (id, {meta}) values (new.id, {inserted});
+            insert into public.{history} (id, {meta}) values (new.id, {inserted});
         else
-            insert into {history} ({data}, {meta}) values ({old}, {changed});
+            insert into public.{history} ({data}, {meta}) values ({old}, {changed});
         end if;
         return null;
     end
@@ -76,12 +81,29 @@ _LEAST_OTHERS = """
     create trigger least after insert or delete on {table}
         for each row execute function {table}();
 """
+_LEAST_RIGHTS = "security definer set search_path = pg_catalog, pg_temp"
 _LEAST_TRANSACTION = """
-        insert into {history}_transaction (
-            id, xid, snapshot, began_at, issued_at, change_info, db_user)
-        values (
-            pg_current_xact_id()::text::bigint, pg_current_xact_id(),
-            pg_current_snapshot(), now(), clock_timestamp(), '{{}}', session_user);
+        info := coalesce(
+            nullif(current_setting('chrononaut.change_info', true), '')::jsonb,
+            jsonb_object('{{user_id,remote_addr,db_user,application_name}}', array[
+                null, null, coalesce(nullif(current_setting('role'), 'none'),
+                    session_user), current_setting('application_name')]));
+        begin
+            seen := currval('public.{history}_seen'::regclass);
+        exception when object_not_in_prerequisite_state then
+            seen := 0;
+        end;
+        if seen <> txid_current() then
+            insert into public.{history}_transaction (
+                id, xid, snapshot, began_at, issued_at, change_info, db_user,
+                application_name, client_addr)
+            values (
+                txid_current(), pg_current_xact_id(), pg_current_snapshot(), now(),
+                clock_timestamp(), info, coalesce(nullif(current_setting('role'),
+                    'none'), session_user), current_setting('application_name'),
+                inet_client_addr())
+            returning setval('public.{history}_seen'::regclass, id) into seen;
+        end if;
 """
 
 
@@ -164,6 +186,7 @@ def _create_least(
 ) -> None:
     """Create the least trigger; with a *transaction* to write, for updates only."""
     history = contender.history[0]
+    info = "info" if transaction else _CONSTANT_INFO
     statements = _LEAST.format(
         table=contender.table,
         history=history,
@@ -172,8 +195,9 @@ def _create_least(
         data=DATA,
         meta=META,
         old=", ".join(f"old.{name}" for name in DATA.split(", ")),
-        inserted=_CONSTANT.format(operation="I"),
-        changed=_CONSTANT.format(operation="U"),
+        rights=_LEAST_RIGHTS if transaction else "",
+        inserted=_CONSTANT.format(operation="I", info=info),
+        changed=_CONSTANT.format(operation="U", info=info),
     )
     connection.execute(statements.encode())
 
