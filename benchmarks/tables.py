@@ -4,7 +4,7 @@
 more statement into a table shaped like the history table, which is what any copy must
 cost. `least` is recorded by the least row trigger that writes the same history rows:
 all but the old values is constant; `least, transaction` is the least that keeps what
-is promised: a definer function that says who, makes the transaction's row, remembers it.
+is promised: a definer function that says who, makes the transaction's row and knows it.
 `row` and `statement` are this project's two granularities. The peer's two tables are
 made by Django (benchmarks/peer).
 """
