@@ -21,6 +21,8 @@ from chrononaut_pg._views import table_read_by
 from chrononaut_pg.capture import current_capture
 from chrononaut_pg.context import said, to_json
 from chrononaut_pg.exceptions import (
+    UNDEFINED_COLUMN,
+    UNDEFINED_TABLE,
     ChangeInfoLostWarning,
     ChrononautException,
     DriftError,
@@ -30,12 +32,6 @@ from chrononaut_pg.exceptions import (
 )
 
 _KEY = "chrononaut_pg"
-
-_NO_TABLE = ("42P01", "3F000")
-"""SQLSTATEs of a relation or schema that is not there."""
-
-_NO_COLUMN = "42703"
-"""The SQLSTATE of a column that is not there."""
 
 
 class Listener:
@@ -226,7 +222,7 @@ def _lacking(
     context: ExceptionContext, sqlstate: str | None
 ) -> ChrononautException | None:
     """Return what to raise where a query reads history that the database lacks."""
-    if sqlstate not in (*_NO_TABLE, _NO_COLUMN):
+    if sqlstate not in (*UNDEFINED_TABLE, UNDEFINED_COLUMN):
         return None
     compiled: Any = getattr(context.execution_context, "compiled", None)
     statement = getattr(compiled, "statement", None)
@@ -235,7 +231,7 @@ def _lacking(
         return _lacking_past(context, statement, sqlstate)
     schema, table = found
     name = f"{schema}.{table}" if schema else table
-    if sqlstate == _NO_COLUMN:
+    if sqlstate == UNDEFINED_COLUMN:
         return DriftError(
             f"the history of {name} lacks a column that is asked for: "
             f"{str(context.original_exception).splitlines()[0]}",
@@ -258,7 +254,7 @@ def _lacking_past(
 ) -> ChrononautException | None:
     """Return what to raise where the past lacks a column; text may just be wrong."""
     if (
-        sqlstate != _NO_COLUMN
+        sqlstate != UNDEFINED_COLUMN
         or not isinstance(statement, GenerativeSelect)
         or not (context.statement or "").startswith(PAST)
     ):

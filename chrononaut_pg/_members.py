@@ -13,7 +13,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import RelationshipProperty, with_parent
+from sqlalchemy.orm import RelationshipProperty, Session, with_parent
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import KeyFuncDict, collection_adapter
 from sqlalchemy.sql import operators, visitors
@@ -38,7 +38,7 @@ _EQUAL = "chrononaut_equal"
 _MADE = "chrononaut_statements"
 """Where it keeps the statements that are made once, by what they select."""
 
-ANEW = {"populate_existing": True}
+_ANEW = {"populate_existing": True}
 
 _AS_LOADED: dict[str, Any] = {}
 
@@ -166,7 +166,8 @@ def queried(
         None,
         lambda: in_order(relation, select(relation.entity).where(belongs)),
     )
-    return [one for [one] in rows(owner, statement, values, options, anew)]
+    found = rows(sa_inspect(owner).session, statement, values, options, anew)
+    return [one for [one] in found]
 
 
 def condition(
@@ -259,17 +260,17 @@ def _is_equality(part: Any) -> bool:
 
 
 def rows(
-    owner: Any,
+    session: Session | None,
     statement: Select[Any],
     values: dict[str, Any],
     options: Iterable[Any],
     anew: bool,
 ) -> list[Any]:
-    session = sa_inspect(owner).session
+    """Return the rows of a statement; *anew*, with all that is loaded of objects."""
     assert session is not None
     if options:
         statement = statement.options(*options)
-    how = ANEW if anew else _AS_LOADED
+    how = _ANEW if anew else _AS_LOADED
     return list(session.execute(statement, values, execution_options=how).unique())
 
 

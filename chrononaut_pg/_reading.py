@@ -15,6 +15,8 @@ from chrononaut_pg._deriving import begun_by, derive
 from chrononaut_pg._direct import Asked, Direct
 from chrononaut_pg.declarations import declaration, schemas_of, table_name
 from chrononaut_pg.exceptions import (
+    UNDEFINED_COLUMN,
+    UNDEFINED_TABLE,
     ChrononautException,
     CoreMissingError,
     CoreOlderError,
@@ -26,10 +28,6 @@ from chrononaut_pg.exceptions import (
 )
 
 Key = tuple[Any, ...]
-
-_UNDEFINED = ("42P01", "3F000")
-
-_UNDEFINED_COLUMN = "42703"
 
 
 def session_of(instance: Any, session: Any) -> Session:
@@ -98,7 +96,7 @@ def rows(
     except (ProgrammingError, DriftError, VersioningMissingError) as error:
         ours = isinstance(error, ChrononautException)
         database = error.__cause__ or error if ours else error
-        if sqlstate_of(database) in (*_UNDEFINED, _UNDEFINED_COLUMN):
+        if sqlstate_of(database) in (*UNDEFINED_TABLE, UNDEFINED_COLUMN):
             raise _explained(instance, session, database) from database
         raise
 

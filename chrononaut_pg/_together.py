@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, or_, select, tuple_
+from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper, RelationshipProperty, Session
 
 from chrononaut_pg._identity import Identity, Key, find, identity, key_names
 from chrononaut_pg._members import (
-    ANEW,
     BY_QUERY,
     Tree,
     commit,
@@ -64,7 +64,7 @@ def queried_with(
         relation, belongs, size, lambda: _with_others(relation, belongs, size)
     )
     values.update(_values(size, others))
-    found = rows(owner, statement, values, options, True)
+    found = rows(sa_inspect(owner).session, statement, values, options, True)
     mine = [one for one, is_mine in found if is_mine]
     commit(owner, relation, mine)
     return mine, [one for one, is_mine in found if not is_mine]
@@ -118,9 +118,7 @@ def _found_with(
     values = {place: own[name] for place, name, _ in compared(relation) or ()}
     values.update((f"chrononaut_key_{n}", value) for n, value in enumerate(key[1]))
     values.update(_values(size, others))
-    if options:
-        statement = statement.options(*options)
-    found = session.execute(statement, values, execution_options=ANEW).unique().all()
+    found = rows(session, statement, values, options, True)
     if not found:
         return None
     live = found[0][0]

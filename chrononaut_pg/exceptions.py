@@ -292,6 +292,13 @@ def _fields(original: BaseException) -> Mapping[str, str]:
     return found if isinstance(found, dict) else {}
 
 
+UNDEFINED_TABLE = ("42P01", "3F000")
+"""SQLSTATEs of a relation or schema that is not there."""
+
+UNDEFINED_COLUMN = "42703"
+"""The SQLSTATE of a column that is not there."""
+
+
 def sqlstate_of(error: BaseException) -> str | None:
     """Return the SQLSTATE of a driver's error, wrapped by SQLAlchemy or not."""
     original = getattr(error, "orig", None) or error

@@ -857,11 +857,9 @@ declare
     v_function text := format('chrononaut._capture_%s()', v.id);
 begin
     execute format(
-        'create or replace function %s returns trigger language plpgsql security definer '
-            'set search_path = pg_catalog, pg_temp %s as %L',
+        'create or replace function %s returns trigger language plpgsql security definer %s as %L',
         v_function,
-        (select string_agg('set ' || s, ' ')
-            from unnest((chrononaut._capture_settings(v))[2:]) s),
+        (select string_agg('set ' || s, ' ') from unnest(chrononaut._capture_settings(v)) s),
         chrononaut._capture_body(v));
     execute format('revoke all on function %s from public', v_function);
     execute format('comment on function %s is %L', v_function,

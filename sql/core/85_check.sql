@@ -146,12 +146,14 @@ as $$
 #variable_conflict use_variable
 declare
     v chrononaut.versioning;
+    v_problem text;
     v_drift record;
 begin
     perform chrononaut._relocate();
     v := chrononaut._entry(versioning_id);
-    if chrononaut._misplaced(v) is not null then
-        perform chrononaut._refuse_drift(v.relid, chrononaut._misplaced(v));
+    v_problem := chrononaut._misplaced(v);
+    if v_problem is not null then
+        perform chrononaut._refuse_drift(v.relid, v_problem);
     end if;
     select d.* into v_drift from chrononaut._drift(v) d limit 1;
     if found then
@@ -307,10 +309,11 @@ declare
     v chrononaut.versioning;
     v_name text;
     v_moved boolean;
+    v_here text := chrononaut._here();
 begin
     for v in select r.* from chrononaut.versioning r where r.active order by r.id loop
         v_name := format('%I.%I', v.schema_name, v.table_name);
-        v_moved := chrononaut._moved(v, chrononaut._here());
+        v_moved := chrononaut._moved(v, v_here);
         if chrononaut._locate(v) is null then
             return query select v_name, 'the live table is gone; its history remains'::text,
                 'Keep it, or create the table again and call create_versioning.'::text;
