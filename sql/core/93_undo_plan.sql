@@ -230,6 +230,27 @@ comment on function chrononaut._undo_scoped(jsonb) is
     'The beginning of a query: s is the scope folded to one row per key.';
 
 
+create or replace function chrononaut._undo_idle(scope jsonb)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Of a row that is there the marked columns tell it.
+    select format(
+        'case when s.existed and s.remains and l.%I is not distinct from null '
+            'and n.%s is not null then not (%s) end',
+        scope -> 'key' -> 0 ->> 'live',
+        scope ->> 'change_id',
+        coalesce(string_agg(chrononaut._undo_differs(c, format('b.%I', c ->> 'history'),
+            format('n.%I', c ->> 'history')), ' or '), 'false'))
+    from jsonb_array_elements(scope -> 'columns') c
+$$;
+
+comment on function chrononaut._undo_idle(jsonb) is
+    'An expression: whether the scope left a row that is gone by now as it had found it.';
+
+
 create or replace function chrononaut._undo_rows(scope jsonb, details text, shown text)
     returns text
     language sql
@@ -241,7 +262,7 @@ as $$
     select format(
         '%1$s select p.image_id, p.last_id, p.wanted, p.clash %2$s, case '
             'when not p.existed then case when p.remains and p.present then ''delete'' end '
-            'when not p.present then ''insert'' '
+            'when not p.present then case when p.idle then null else ''insert'' end '
             'when position(''1'' in p.wanted) > 0 then ''update'' end as operation, '
             'case when p.existed and p.remains and not p.present then ''deleted since'' '
                 'when p.existed and not p.remains and position(''1'' in p.clash) > 0 '
@@ -251,7 +272,7 @@ as $$
         'from (select s.*, l.%3$I is distinct from null as present, '
             'case when s.existed and l.%3$I is distinct from null then %4$s end as wanted, '
             'case when l.%3$I is distinct from null and (n.%5$s is not null or not s.remains) '
-                'then %6$s end as clash, %7$s as secret %8$s '
+                'then %6$s end as clash, %7$s as secret, %11$s as idle %8$s '
             'from s %9$s %10$s offset 0) p',
         chrononaut._undo_scoped(scope),
         shown,
@@ -266,7 +287,8 @@ as $$
             chrononaut._undo_keys(scope, 'z', 'history', 's', 'k'), scope ->> 'change_info') end,
         details,
         chrononaut._undo_next(scope),
-        chrononaut._undo_image(scope, details <> ''))
+        chrononaut._undo_image(scope, details <> ''),
+        chrononaut._undo_idle(scope))
 $$;
 
 comment on function chrononaut._undo_rows(jsonb, text, text) is
