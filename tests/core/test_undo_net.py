@@ -1,4 +1,4 @@
-"""What a transaction changed and took back again, or did not change at all, is not undone."""
+"""What a transaction took back itself, or never recorded, an undo leaves alone."""
 
 from tests.core.asking import rows
 from tests.core.undoing import ITEM, in_one, preview, table, undo
