@@ -452,7 +452,12 @@ begin
     if v_deferred is not null then
         execute 'set constraints ' || v_deferred || ' deferred';
     end if;
-    if way = 'at once' then
+    if way = 'exchanged' then
+        perform chrononaut._undo_exchange(s.value)
+        from pg_catalog.jsonb_array_elements(steps) s
+        where s.value ->> 'operation' operator(pg_catalog.=) 'update';
+    end if;
+    if way in ('at once', 'exchanged') then
         perform chrononaut._undo_at_once(steps, scopes, what, force);
     else
         foreach v_number in array chrononaut._undo_order(chrononaut._undo_outline(steps)) loop
@@ -502,8 +507,10 @@ begin
               constraint = place[4],
               hint = case
                 when v_unknown then 'Nothing was written. Give the column a default for the time being.'
-                when state = '23503' then 'Nothing was written. Restore what is referred to '
-                    'first, or change what refers to it.'
+                when state in ('23503', '23001') then 'Nothing was written. Restore what is '
+                    'referred to first, or change what refers to it.'
+                when state = '23514' then 'Nothing was written. Later changes of other columns '
+                    'stay as they are: change those first, or the constraint.'
                 else 'Nothing was written. Change the row that has the value now; where rows '
                     'exchange values, the constraint has to be deferrable.' end;
 end;
@@ -511,6 +518,25 @@ $$;
 
 comment on function chrononaut._undo_explain(jsonb, text, text, text, text[]) is
     'Raises the error of a write again, with what can be done about it.';
+
+
+create or replace function chrononaut._undo_detour(way text, state text)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- PostgreSQL 18 has a code of its own for foreign keys that restrict: 23001.
+    select case
+        when state in ('23503', '23001', 'VH007') then
+            case way when 'in order' then 'at once' when 'backwards' then 'exchanged' end
+        when state in ('23505', '23P01') then
+            case way when 'in order' then 'backwards' when 'at once' then 'exchanged' end
+        end
+$$;
+
+comment on function chrononaut._undo_detour(text, text) is
+    'The way that an undo tries next, after an error on another one; null if there is none.';
 
 
 create or replace function chrononaut._undo_all(
@@ -524,6 +550,7 @@ create or replace function chrononaut._undo_all(
 as $$
 #variable_conflict use_variable
 declare
+    v_detour text;
     v_message text;
     v_detail text;
     v_schema text;
@@ -533,11 +560,11 @@ declare
 begin
     perform chrononaut._undo_try(steps, scopes, what, force, way);
 exception
-    when foreign_key_violation or not_null_violation or unique_violation or exclusion_violation
-        or sqlstate 'VH007' then
-        if way = 'in order' and sqlstate <> '23502' then
-            perform chrononaut._undo_all(steps, scopes, what, force,
-                case when sqlstate in ('23503', 'VH007') then 'at once' else 'backwards' end);
+    when foreign_key_violation or restrict_violation or not_null_violation or check_violation
+        or unique_violation or exclusion_violation or sqlstate 'VH007' then
+        v_detour := chrononaut._undo_detour(way, sqlstate);
+        if v_detour is not null then
+            perform chrononaut._undo_all(steps, scopes, what, force, v_detour);
             return;
         elsif sqlstate = 'VH007' then
             raise;
