@@ -1,4 +1,4 @@
-"""Foreign keys that restrict, circles beside exchanges, and values that a check refuses."""
+"""References that restrict, circles beside exchanges, and values that checks refuse."""
 
 import pytest
 
