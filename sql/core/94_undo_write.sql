@@ -529,9 +529,10 @@ as $$
     -- PostgreSQL 18 has a code of its own for foreign keys that restrict: 23001.
     select case
         when state in ('23503', '23001', 'VH007') then
-            case way when 'in order' then 'at once' when 'backwards' then 'exchanged' end
+            case when way in ('in order', 'backwards') then 'at once' end
         when state in ('23505', '23P01') then
-            case way when 'in order' then 'backwards' when 'at once' then 'exchanged' end
+            case way when 'in order' then 'backwards' when 'backwards' then 'at once'
+                when 'at once' then 'exchanged' end
         end
 $$;
 

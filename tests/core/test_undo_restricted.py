@@ -51,6 +51,26 @@ def test_a_circle_and_an_exchange_of_unique_values_in_one_transaction(db: Db) ->
     back_and_forth(db, *CIRCLE, *EXCHANGE)
 
 
+def test_a_value_that_a_row_took_over_which_refers_to_others_of_its_table(
+    db: Db,
+) -> None:
+    in_one(
+        db,
+        "create table node (id integer primary key, n integer unique, up integer"
+        " references node on delete set default)",
+        "select chrononaut.create_versioning('node')",
+        "insert into node values (1, 1, null), (2, 2, 1)",
+    )
+    before = table(db, "node")
+    done = in_one(
+        db,
+        "update node set n = null where id = 1",
+        "insert into node values (3, 1, 2)",
+    )
+    undo(db, done)
+    assert table(db, "node") == before
+
+
 def test_a_row_that_is_referred_to_is_explained_where_the_reference_restricts(
     db: Db,
 ) -> None:
