@@ -18,14 +18,15 @@ _NONE = frozenset((None,))
 
 
 class Loader:
-    """Makes the objects of one history class."""
+    """Makes the objects of one class, of history or of the past."""
 
     def __init__(self, cls: type[Any]) -> None:
         self._cls = cls
         self.mapper: Mapper[Any] = sa_inspect(cls)
         self._manager: ClassManager[Any] = self.mapper.class_manager
         key = [self.mapper.get_property_by_column(c) for c in self.mapper.primary_key]
-        self._key_of = itemgetter(*(prop.key for prop in key))
+        of_key = itemgetter(*(prop.key for prop in key))
+        self._key_of = of_key if len(key) > 1 else lambda values: (of_key(values),)
         self._identity_class = self.mapper.identity_key_from_primary_key(())[0]
         self.attributes = self._attributes()
         """What is loaded, and the names of the columns of the view behind it."""
@@ -123,3 +124,16 @@ class Loader:
             )
             self._seen = related
         return self._plain
+
+
+_LOADER = "chrononaut_loader"
+"""Where the info of a class's manager keeps its loader."""
+
+
+def loader_of(model: type[Any]) -> Loader:
+    """Return the loader of a model's own objects."""
+    info = sa_inspect(model).class_manager.info
+    if _LOADER not in info:
+        info[_LOADER] = Loader(model)
+    found: Loader = info[_LOADER]
+    return found

@@ -23,7 +23,7 @@ from chrononaut_pg._past_moment import Moment as Moment
 from chrononaut_pg._past_moment import Opened
 from chrononaut_pg._past_names import declared_places, names_of
 from chrononaut_pg._past_refusals import refuse_compiled_write
-from chrononaut_pg._past_text import mark, sent_to_the_past
+from chrononaut_pg._past_text import Names, mark, sent_to_the_past
 from chrononaut_pg._resources import package_core_version
 from chrononaut_pg._statements import Kind, first_word, kind_of
 from chrononaut_pg.exceptions import (
@@ -155,6 +155,19 @@ def enter(connection: Connection, moment: Moment, by_name: bool = False) -> Open
     return found
 
 
+_KNOWN: WeakKeyDictionary[Engine, Names] = WeakKeyDictionary()
+"""The tables that had a past when one was opened last."""
+
+
+def is_known(connection: Connection, schema: str | None, table: str) -> bool:
+    """Whether a table had a past when one was opened last in this database."""
+    names = _KNOWN.get(root_engine(connection.engine))
+    if names is None:
+        return False
+    place = schema if schema is not None else names.visible.get(table, "")
+    return (place, table) in names.past
+
+
 def ask_along(connection: Connection, tables: list[str]) -> None:
     """Have the recorded columns of tables brought along when a moment is opened."""
     state: _State = connection.info.setdefault(_KEY, _State())
@@ -202,6 +215,7 @@ def _entered(
     state.moment, state.live_path = moment, None if by_name else live_path
     formats = connection.dialect.paramstyle in ("format", "pyformat")
     known = names_of(*names, "%%" if formats else "%")
+    _KNOWN[root_engine(connection.engine)] = known
     return Opened(text, known, path, live_path, bool(provisional))
 
 

@@ -43,6 +43,10 @@ class Moment:
     opened: WeakKeyDictionary[Engine, "Opened"] = field(
         default_factory=WeakKeyDictionary
     )
+    unfinished: WeakKeyDictionary[Engine, bool] = field(
+        default_factory=WeakKeyDictionary
+    )
+    """Where it was read by name: whether it is of the transaction that reads."""
 
     @classmethod
     def of(
@@ -76,4 +80,6 @@ class Moment:
     @property
     def provisional(self) -> bool:
         """Whether the transaction that reads may still change what there is to see."""
-        return any(one.provisional for one in self.opened.values())
+        return any(one.provisional for one in self.opened.values()) or any(
+            self.unfinished.values()
+        )

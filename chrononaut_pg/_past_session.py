@@ -5,6 +5,7 @@ transaction it shares. Made by `chrononaut_pg.time_travel`, and for the relation
 version.
 """
 
+from collections.abc import Iterable
 from typing import Any, NoReturn, Self, cast
 from weakref import WeakValueDictionary
 
@@ -149,6 +150,12 @@ class PastSession(Session):
         """Take in an object that was made from its history."""
         Session.add(self, instance)
         _keep_session(self, instance)
+
+    def keep(self, made: Iterable[Any]) -> None:
+        """Live as long as objects that were made past the ORM's own loading."""
+        keeper = _Keeper(self)
+        for one in made:
+            sa_inspect(one).info.setdefault(_KEY, keeper)
 
     def _refuse(self, what: str) -> NoReturn:
         raise ReadOnlyPastError(

@@ -201,16 +201,21 @@ def _exchanged_marked(chain: str, names: Names, declared: frozenset[Place]) -> s
     place = schema if schema is not None else names.visible.get(table, "")
     found = names.past.get((place, table))
     if found is None and (schema, table) in declared:
-        raise VersioningMissingError(
-            f"table {table} has no past: its model is Versioned, but the table is not",
-            table=table,
-            schema=schema,
-            hint="Create its versioning with create_all_versioning() or a migration.",
-        )
+        raise not_versioned(schema, table)
     if found is None:
         _refuse_live_only(names, schema, table)
         found = schema
     return ".".join([*([quoted(found, names.percent)] if found else []), *parts[1:]])
+
+
+def not_versioned(schema: str | None, table: str) -> VersioningMissingError:
+    """Return what to raise for the table of a versioned model that has no past."""
+    return VersioningMissingError(
+        f"table {table} has no past: its model is Versioned, but the table is not",
+        table=table,
+        schema=schema,
+        hint="Create its versioning with create_all_versioning() or a migration.",
+    )
 
 
 def _refuse_live_only(names: Names, schema: str | None, table: str) -> None:

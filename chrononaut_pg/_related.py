@@ -18,7 +18,9 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.orm.attributes import set_committed_value
 
+from chrononaut_pg._loading import loader_of
 from chrononaut_pg._members import queried
+from chrononaut_pg._straight import read_straight
 from chrononaut_pg.exceptions import NoSessionError
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def related(version: Any, name: str) -> Any:
     instance = past_instance(version)
     relation: RelationshipProperty[Any] = sa_inspect(type(instance)).relationships[name]
     if relation.lazy not in _NEVER_LOADED:
+        read_straight(instance, relation)
         return getattr(instance, name)
     found = queried(instance, relation)
     return found if relation.uselist else next(iter(found), None)
@@ -110,12 +113,16 @@ def moment_of(version: Any) -> "Moment":
 
 def _made(version: Any, past: "PastSession") -> Any:
     """Return an object of the model with the values of the version, in *past*."""
-    mapper: Mapper[Any] = sa_inspect(
-        type(version).__chrononaut_declaration__.model
-    ).mapper
+    model = type(version).__chrononaut_declaration__.model
+    loader, known = loader_of(model), sa_inspect(type(version)).column_attrs
+    if loader.serves(past.live) and all(map(known.__contains__, loader.attributes)):
+        values = {name: getattr(version, name) for name in loader.attributes}
+        found = loader.objects(past, [values])
+        past.keep(found)
+        return found[0]
+    mapper: Mapper[Any] = sa_inspect(model).mapper
     make = cast(Callable[[], Any], mapper.class_manager.new_instance)
     instance = make()
-    known = sa_inspect(type(version)).column_attrs.keys()
     for name in mapper.column_attrs.keys():  # noqa: SIM118
         if name in known:
             set_committed_value(instance, name, getattr(version, name))

@@ -218,6 +218,8 @@ _HARMLESS = frozenset(
         "upper",
         "version",
         "to_regclass",
+        "pg_current_xact_id_if_assigned",
+        "chrononaut.as_of",
         "chrononaut.changes_by",
         "chrononaut.changes_of",
     ]

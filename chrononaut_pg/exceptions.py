@@ -298,6 +298,12 @@ UNDEFINED_TABLE = ("42P01", "3F000")
 UNDEFINED_COLUMN = "42703"
 """The SQLSTATE of a column that is not there."""
 
+UNDEFINED_FUNCTION = "42883"
+"""The SQLSTATE of a function that is not there."""
+
+NO_DATA_FOUND = "P0002"
+"""The SQLSTATE of a transaction or a mark that is not there."""
+
 
 def sqlstate_of(error: BaseException) -> str | None:
     """Return the SQLSTATE of a driver's error, wrapped by SQLAlchemy or not."""

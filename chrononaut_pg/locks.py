@@ -26,13 +26,12 @@ from chrononaut_pg.declarations import (
     key_columns,
 )
 from chrononaut_pg.exceptions import (
+    NO_DATA_FOUND,
     ChrononautException,
     from_database_error,
     sqlstate_of,
 )
 from chrononaut_pg.readers import key_values
-
-_NO_DATA = "P0002"
 
 
 @dataclass(frozen=True)
@@ -179,10 +178,10 @@ def _call(
     try:
         return rows(instance, found, statement)
     except DBAPIError as error:
-        if sqlstate_of(error) == _NO_DATA:
+        if sqlstate_of(error) == NO_DATA_FOUND:
             raise ChrononautException(
                 f"{type(instance).__name__} object has no row in the database",
-                sqlstate=_NO_DATA,
+                sqlstate=NO_DATA_FOUND,
                 hint="It was deleted, or policies of the table hide it.",
             ) from error
         translated = from_database_error(error)
