@@ -369,9 +369,9 @@ def test_no_change_info_is_sent_for_it(shop: Shop, engine: Engine) -> None:
         assert len(versions[0].goods) == 1
         with statements(place) as sent:
             assert len(versions[1].goods) == 2
-        said = session.scalar(
-            text("select current_setting('chrononaut.change_info', true)")
-        )
+        driver: Any = session.connection().connection.driver_connection
+        asked = "select current_setting('chrononaut.change_info', true)"
+        said = driver.execute(asked).fetchone()
     place.dispose()
 
     assert len(sent) == 1
