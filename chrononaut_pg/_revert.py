@@ -6,17 +6,17 @@ what is gone comes again, values and relations become what they were.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 from sqlalchemy import Table, select
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import Mapper, RelationshipProperty, Session, object_session
+from sqlalchemy.orm import Mapper, Session, object_session
 
 from chrononaut_pg import _association as association
 from chrononaut_pg._comparing import same
 from chrononaut_pg._identity import Identity, find_all, identity
 from chrononaut_pg._members import Tree, hold, is_one, members, mixed, put, take
+from chrononaut_pg._nodes import Node, Relation
 from chrononaut_pg._overriding import allow_keys
 from chrononaut_pg._recorded import Recorded, Span
 from chrononaut_pg._restorable import (
@@ -40,30 +40,6 @@ from chrononaut_pg._together import Along, can_take_along, found_along, queried_
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
 from chrononaut_pg.exceptions import RevertError
 from chrononaut_pg.session import add_extras
-
-
-@dataclass(eq=False)
-class Relation:
-    """One relation of an object: who belonged to it, and who does now."""
-
-    of: RelationshipProperty[Any]
-    wanted: "list[Node]"
-    present: list[Any]
-    moved: "list[tuple[Any, Node | None]]" = field(default_factory=list)
-    """Whom it has now and had not then, and of whom they were: nodes of the past."""
-    rows: Mapping[Any, association.Row] = field(default_factory=dict)
-    """The association rows that it had."""
-
-
-@dataclass(eq=False)
-class Node:
-    """An object as it was, *past*, and as it is, *live* (None: it is gone)."""
-
-    past: Any
-    live: Any
-    span: Span
-    relations: list[Relation] = field(default_factory=list)
-    resurrected: bool = False
 
 
 class Plan:
@@ -101,6 +77,35 @@ class Plan:
         self._write(node)
         return node.live
 
+    def unmake(self, key: Identity, live: Any, past: Session, tree: Tree) -> None:
+        """Delete an object that did not exist in a session of the past.
+
+        So do those whom it has in the relations in *tree* and that did not exist.
+        """
+        self._read_unmade(key, live, past, tree)
+        self._remove(list(self._nodes.values()))
+        self._say(live)
+        self._session.delete(live)
+
+    def _read_unmade(self, key: Identity, live: Any, past: Session, tree: Tree) -> None:
+        node = self._nodes[key] = Node(None, live, self._span)
+        for name, below in tree.items():
+            relation = relation_of(type(live), name)
+            if relation.direction.name != "ONETOMANY":
+                continue  # others may refer to them, or use them
+            now = members(live, relation, anew=True)
+            moved = list(self._then(now, past))
+            node.relations.append(Relation(relation, [], now, moved))
+            for one, was in moved:
+                other = identity(type(one), one)
+                if was is None and other not in self._nodes:
+                    deeper = {
+                        name: rest
+                        for name, rest in below.items()
+                        if not is_only_of_others(relation, type(one), name)
+                    }
+                    self._read_unmade(other, one, past, deeper)
+
     def _read(self, node: Node, past: Any, name: str, tree: Tree) -> None:
         """Read one relation of a node, then and now, and what is below it."""
         relation = relation_of(type(past), name)
@@ -113,16 +118,18 @@ class Plan:
         node.relations.append(found)
         nodes = self._made(dict(zip(keys, was, strict=True)), known)
         found.wanted.extend(nodes)
-        for one in nodes:
+        for one, then in zip(nodes, was, strict=True):  # a root's past may be a version
             for below, deeper in tree.items():
-                if is_only_of_others(relation, type(one.past), below):
+                if is_only_of_others(relation, type(then), below):
                     continue
                 if all(other.of.key != below for other in one.relations):
-                    self._read(one, one.past, below, deeper)
+                    self._read(one, then, below, deeper)
         if relation.direction.name == "ONETOMANY" and is_versioned(relation):
             kept = {id(one.live) for one in nodes}
             others = [one for one in now if id(one) not in kept]
-            found.moved = list(self._then(others, past))
+            then_session = object_session(past)
+            assert then_session is not None
+            found.moved = list(self._then(others, then_session))
 
     def _present(
         self, live: Any, name: str, others: list[Identity], tree: Tree
@@ -163,12 +170,12 @@ class Plan:
             self._nodes[key] = Node(was[key], live, self._span.of_related())
         return [self._nodes[key] for key in was]
 
-    def _then(self, others: list[Any], past: Any) -> Iterator[tuple[Any, Node | None]]:
+    def _then(
+        self, others: list[Any], past: Session
+    ) -> Iterator[tuple[Any, Node | None]]:
         """Yield objects with what they were then, None if they did not exist."""
-        session = object_session(past)
-        assert session is not None
         keys = [identity(type(one), one) for one in others]
-        found = find_all(session, keys)
+        found = find_all(past, keys)
         for key, one in zip(keys, others, strict=True):
             was = found.get(key)
             span = self._span.of_related()

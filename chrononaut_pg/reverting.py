@@ -28,7 +28,7 @@ from chrononaut_pg._revert import Plan
 from chrononaut_pg.declarations import declaration
 from chrononaut_pg.exceptions import RevertError, RevertWarning
 from chrononaut_pg.history import History, meta
-from chrononaut_pg.session import add_extras, hear_flushes
+from chrononaut_pg.session import hear_flushes
 
 __all__ = ["deleted", "restore", "revert", "revert_to", "select_deleted"]
 
@@ -87,7 +87,7 @@ def revert_to(
 
     *target* is an object, one of its versions, or a model (a base class will do) and a
     key. The moment is named as for `time_travel`. Returns the live object, None if it
-    is deleted.
+    is deleted: with those whom it has in the *relations* and who did not exist either.
     """
     model, key = _target(target)
     live = _session(model, target, session)
@@ -95,7 +95,7 @@ def revert_to(
     past.open(sa_inspect(model))
     version = version_in_force(live, past, model, key)
     if version is None:
-        return _gone(live, find(live, key))
+        return _gone(live, key, past, paths(relations))
     whole = whole_class(declaration(_model(version)), version)
     if whole is not None:
         version = version_in_force(live, past, whole, key)
@@ -115,12 +115,14 @@ def _check_there(version: Any) -> None:
         ) from error
 
 
-def _gone(live: Session, found: Any) -> None:
-    """Delete an object that did not exist."""
+def _gone(live: Session, key: Identity, past: PastSession, tree: Tree) -> None:
+    """Delete an object that did not exist, with whom it has in the relations."""
+    found = find(live, key)
     if found is not None:
         hear_flushes()
-        add_extras(found, {"reverted_to": {"version": None, "change_id": None}})
-        live.delete(found)
+        said = {"version": None, "change_id": None}
+        with live.no_autoflush:
+            Plan(live, said, Span(None, None)).unmake(key, found, past, tree)
 
 
 def _done(live: Session, model: type[Any], version: Any, past: Any, tree: Tree) -> Any:
