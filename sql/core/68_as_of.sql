@@ -207,10 +207,68 @@ comment on function chrononaut._later_between(
     'Of transactions that no recorded snapshot places: those that ended after the time.';
 
 
+create or replace function chrononaut._id_to_come()
+    returns bigint
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+-- Not an SQL function: before PostgreSQL 18 that would be planned in each transaction.
+begin
+    -- A cluster that is seen for the first time gets its number with its first write.
+    return greatest(
+        coalesce(
+            (select max(i.number) from chrononaut.incarnation i
+                where i.system_identifier = chrononaut._system_identifier()), 0)::bigint << 40
+            | pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+        (select max(t.id) + 1 from chrononaut.transaction t));
+end;
+$$;
+
+comment on function chrononaut._id_to_come() is
+    'An id below which all transactions are that recorded something that is to be seen.';
+
+
+create or replace function chrononaut._moment_until_now(
+    later bigint[],
+    out first bigint,
+    out running bigint[],
+    out own bigint,
+    out upto bigint)
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_snapshot pg_snapshot := pg_current_snapshot();
+    v_begun bigint := pg_snapshot_xmax(v_snapshot)::text::bigint;
+    v_own bigint := pg_current_xact_id_if_assigned()::text::bigint;
+    v_base bigint;
+begin
+    -- Nobody has begun since: what cannot be seen yet is later, also once it can.
+    first := chrononaut._id_to_come();
+    v_base := first >> 40 << 40;
+    own := v_base + v_own;
+    first := greatest(first, own + 1);
+    running := later
+        || array(select v_base + x::text::bigint from pg_snapshot_xip(v_snapshot) x)
+        || array(select v_base + x from generate_series(v_begun, v_own - 1) x);
+    upto := case when own = any (later) then -9223372036854775808
+        else coalesce(pg_sequence_last_value('chrononaut.change_id'), 0) end;
+end;
+$$;
+
+comment on function chrononaut._moment_until_now(bigint[]) is
+    'The moment after all that can be seen, but for some transactions that are later.';
+
+
 create or replace function chrononaut._moment_of_time(
     at timestamptz,
     out first bigint,
-    out running bigint[])
+    out running bigint[],
+    out own bigint,
+    out upto bigint)
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
@@ -220,14 +278,17 @@ declare
     v_near bigint := chrononaut._transaction_after(at);
     v_earlier chrononaut.transaction := chrononaut._snapshot_before(at, v_near);
     v_later chrononaut.transaction := chrononaut._snapshot_after(at, v_near);
+    v_between bigint[] := chrononaut._later_between(at, v_earlier, v_later);
 begin
-    first := 9223372036854775807;
-    running := '{}';
     if v_later.id is not null then
-        select m.first, m.running || v_later.id into first, running
+        select m.first, m.running || v_later.id || v_between into first, running
         from chrononaut._moment_of_snapshot(v_later.snapshot, v_later.id) m;
+    elsif at <= clock_timestamp() then
+        select m.* into first, running, own, upto from chrononaut._moment_until_now(v_between) m;
+    else
+        first := 9223372036854775807;
+        running := v_between;
     end if;
-    running := running || chrononaut._later_between(at, v_earlier, v_later);
 end;
 $$;
 
@@ -373,7 +434,8 @@ begin
             using errcode = 'invalid_parameter_value',
                   hint = 'before => true goes with transaction_id.';
     elsif at is not null then
-        select m.first, m.running into first, running from chrononaut._moment_of_time(at) m;
+        select m.first, m.running, m.own, m.upto into first, running, own, upto
+        from chrononaut._moment_of_time(at) m;
         since := at;
     elsif mark is not null then
         select m.first, m.running, m.own, m.upto into first, running, own, upto

@@ -163,3 +163,45 @@ def test_rows_from_before_versioning_reach_back_to_the_beginning(site: Site) -> 
     site.one.commit()
     query = "select id from chrononaut.as_of(null::old, '-infinity')"
     assert rows(site.one, query) == [(1,)]
+
+
+def test_time_that_is_over_shows_nothing_that_comes_after_it_was_opened(
+    site: Site,
+) -> None:
+    """A transaction that was running then is later for good, whenever it wrote."""
+    site.write("running", 2, site.two)
+    moment = site.now()
+    run(site.one, "select chrononaut.open_past(at => %s)", [moment])
+    site.one.commit()
+    before = rows(site.one, "select id, body from note order by id")
+    site.one.commit()
+    site.write("more", 1, site.two)
+    site.two.commit()
+    after = rows(site.one, "select id, body from note order by id")
+
+    assert (before, after) == (START, START)
+
+
+def test_time_that_is_over_shows_ones_own_changes_of_before_it_and_no_others(
+    site: Site,
+) -> None:
+    site.write("mine")
+    run(site.two, "select pg_current_xact_id()")  # so the own one is not the last
+    moment = value(site.one, "select clock_timestamp()")
+    run(site.one, "select chrononaut.open_past(at => %s)", [moment])
+    run(site.one, "update public.note set body = 'later' where id = 2")
+    run(site.one, "update public.note set body = 'mine again' where id = 1")
+    query = "select id, body from note order by id"
+    within = rows(site.one, query)
+    site.one.commit()
+
+    assert (within, rows(site.one, query)) == ([(1, "mine"), (2, "b")],) * 2
+
+
+def test_time_to_come_is_the_present_as_it_goes_on(site: Site) -> None:
+    run(site.one, "select chrononaut.open_past(at => now() + interval '1 day')")
+    site.write("meanwhile", 1, site.two)
+    site.two.commit()
+
+    query = "select id, body from note order by id"
+    assert rows(site.one, query) == [(1, "meanwhile"), (2, "b")]
