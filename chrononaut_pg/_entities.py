@@ -21,7 +21,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from chrononaut_pg._row_changes import models_of, row_class, table_of
+from chrononaut_pg._row_changes import (
+    mapped_schemas,
+    models_of,
+    row_class,
+    table_of,
+)
 from chrononaut_pg._typed import parse
 from chrononaut_pg._views import history_table
 from chrononaut_pg.declarations import Declaration, declaration, declared, key_columns
@@ -32,7 +37,10 @@ def changed_entities(
 ) -> dict[type[Any], list[Any]]:
     """Return {model: [history objects]} of what a transaction changed."""
     rows = session.execute(_select_relations(transaction_id), bind_arguments=bind)
-    tables = {table_of(r.relation, r.visible, parse(r.image)) for r in rows}
+    tables = {
+        table_of(row.relation, row.visible, parse(row.image), row.schemas)
+        for row in rows
+    }
     found: dict[type[Any], list[Any]] = {}
     for one in _topmost(tables):
         for version in _left(one, tables, transaction_id, session):
@@ -49,6 +57,7 @@ def _select_relations(transaction_id: int) -> Select[Any]:
         select(
             change.c.relation,
             cast(func.to_regclass(change.c.relation), Text).label("visible"),
+            mapped_schemas().label("schemas"),
             cast(func.array_agg(image, type_=ARRAY(JSONB))[1], Text).label("image"),
         )
         .group_by(change.c.relation)

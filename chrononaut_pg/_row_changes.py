@@ -11,8 +11,10 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Column,
+    ColumnElement,
     DateTime,
     Integer,
+    MetaData,
     Select,
     String,
     Table,
@@ -23,6 +25,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapper
 
 from chrononaut_pg._times import aware
@@ -107,7 +110,7 @@ def row_changes_from(rows: Iterable[Any]) -> Iterator[RowChange]:
     for row in rows:
         key, before, after = (parse(getattr(row, name)) for name in _IMAGES)
         image = after if before is None else before
-        table = table_of(row.relation, row.visible, image)
+        table = table_of(row.relation, row.visible, image, row.schemas)
         model = None if table is None else _model_of(table, image)
         shape = shapes.setdefault((table, model), _Shape(table, model))
         yield RowChange(
@@ -126,14 +129,22 @@ def row_changes_from(rows: Iterable[Any]) -> Iterator[RowChange]:
 
 
 def table_of(
-    relation: str, visible: str | None, image: Mapping[str, Any] | None
+    relation: str,
+    visible: str | None,
+    image: Mapping[str, Any] | None,
+    schemas: str,
 ) -> Table | None:
     """Return the Table of a versioned model that a relation is, None if there is none.
 
-    *visible* is its name as the search path has it. Where several Tables have the name,
-    that with the columns of *image* is meant, the one declared last among equals.
+    *visible* is its name as the search path has it, *schemas* what `mapped_schemas`
+    selected. Where several Tables have the name, that with the columns of *image* is
+    meant, the one declared last among equals.
     """
-    names = {_parts(name) for name in (relation, visible) if name}
+    names = {
+        (declared_as, table)
+        for schema, table in (_parts(name) for name in (relation, visible) if name)
+        for declared_as in _schemas_by_name(schemas).get(schema, ())
+    }
     found: Table | None = None
     best = 0
     for table in dict.fromkeys(t for n in names for t in _tables(latest()).get(n, ())):
@@ -158,6 +169,43 @@ def row_class(one: Declaration, value: Any) -> type[Any]:
 _IMAGES = ("key", "before", "after")
 
 _NAME = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
+
+
+class mapped_schemas(ColumnElement[Any]):
+    """Where a `schema_translate_map` has the schemas of models, for `table_of`."""
+
+    inherit_cache = False
+    type = Text()
+
+
+@compiles(mapped_schemas)
+def _compile_schemas(element: mapped_schemas, compiler: Any, **_: Any) -> str:
+    # A literal, since maps take effect on names in the text; none is quoted like this.
+    preparer = compiler.preparer
+    names = (
+        preparer.format_table(Table(_stand_in(schema), MetaData(), schema=schema))
+        for schema in dict.fromkeys(schema for schema, _ in _tables(latest()))
+    )
+    return f"CAST($chrononaut${' '.join(names)}$chrononaut$ AS TEXT)"
+
+
+def _stand_in(schema: str | None) -> str:
+    """Return the name of a table that tells the schema that models give it."""
+    return "n" if schema is None else f"s{schema.encode().hex()}"
+
+
+@functools.lru_cache(maxsize=256)
+def _schemas_by_name(mapped: str) -> dict[str | None, list[str | None]]:
+    """Return the schemas that models declare, by what the database calls them."""
+    found: dict[str | None, list[str | None]] = {}
+    for quoted, bare, name in _MAPPED.findall(mapped):
+        schema = quoted.replace('""', '"') or bare or None
+        declares = None if name == "n" else bytes.fromhex(name[1:]).decode()
+        found.setdefault(schema, []).append(declares)
+    return found
+
+
+_MAPPED = re.compile(r'(?:(?:"((?:[^"]|"")*)"|([^". ]+))\.)?(n|s[0-9a-f]*)(?: |$)')
 
 
 def _columns() -> list[Any]:
@@ -186,6 +234,7 @@ def _select(found: Any, transaction_id: Any) -> Select[Any]:
         found.c.changed,
         relation,
         cast(func.to_regclass(relation), Text).label("visible"),
+        mapped_schemas().label("schemas"),
         found.c.operation,
         *(cast(found.c[name], Text).label(name) for name in _IMAGES),
         found.c.fields,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, Identity, text
+from sqlalchemy import Engine, ForeignKey, Identity, select, text
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -17,6 +17,7 @@ from sqlalchemy.schema import CreateSchema
 import chrononaut_pg
 from chrononaut_pg import (
     RecordLockedError,
+    Transaction,
     Versioned,
     append_change_info,
     deleted,
@@ -25,6 +26,7 @@ from chrononaut_pg import (
     restore,
     restore_row,
     revert_row,
+    select_transactions,
     undo_change,
     unlock_record,
 )
@@ -168,6 +170,22 @@ def test_rows_and_changes_are_undone_for_the_tenant(sessions: list[Session]) -> 
     bob.commit()
 
     assert (found, owner(bob).name) == (["new", "Bo b%", "new", "new"], "new")
+
+
+def test_transactions_name_the_objects_of_the_tenant(sessions: list[Session]) -> None:
+    for session, name in zip(sessions, TENANTS, strict=True):
+        made, renamed = session.scalars(select_transactions(touching=Owner)).all()
+        all_made = session.scalars(select(Transaction).order_by(Transaction.id)).all()
+        others = [one for one in all_made if one not in (made, renamed)]
+        changed = [(one.model, one.values) for one in renamed.changes()]
+        entities = {
+            model: [(one.id, one.version) for one in found]
+            for model, found in made.changed_entities.items()
+        }
+        assert changed == [(Owner, {"name": (name, "new")})]
+        assert entities == {Owner: [(1, 0)], Thing: [(1, 0)]}
+        assert {one.model for two in others for one in two.changes()} == {None}
+        assert [one.changed_entities for one in others] == [{}, {}]
 
 
 def test_a_session_that_has_databases_for_its_classes_alone(
