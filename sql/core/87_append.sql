@@ -50,14 +50,16 @@ create or replace function chrononaut._append_statement(v chrononaut.versioning)
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- The newest change is found by its key: transactions stand in a coarse index, not to be used.
+    -- The newest change is found from the end of its key's history: the case lets the planner
+    -- expect it there, however long that is, and keeps it off the coarse index of transactions.
     select format(
         'with wanted as ('
             'select %1$s, case jsonb_typeof($2) when ''object'' then $2 '
                 'else $2 -> (e.position - 1)::integer end as extra '
             'from jsonb_array_elements($1) with ordinality e(key, position)'
         '), newest as ('
-            'select w.extra, (select max(h.%2$I) from %3$s h where %4$s and h.%5$I + 0 = $3) as change_id, %6$s '
+            'select w.extra, %6$s, (select max(h.%2$I) from %3$s h '
+                'where %4$s and case h.%5$I when $3 then true end) as change_id '
             'from wanted w'
         ') update %3$s h set %7$I = h.%7$I || jsonb_build_object(''extra'', '
             'coalesce(h.%7$I -> ''extra'', ''{}'') || n.extra) '
@@ -88,10 +90,12 @@ create or replace function chrononaut._write_append(v chrononaut.versioning)
 as $$
 #variable_conflict use_variable
 begin
-    -- A function, so that it is planned once per session.
+    -- A function, so that it is planned once per session: by keys, however few rows there are
+    -- at that time.
     execute format(
         'create or replace function chrononaut._append_%s(keys jsonb, extras jsonb, by_transaction bigint) '
-            'returns bigint language plpgsql set search_path = pg_catalog, pg_temp as %L',
+            'returns bigint language plpgsql set search_path = pg_catalog, pg_temp '
+            'set plan_cache_mode = force_generic_plan set enable_seqscan = off as %L',
         v.id,
         format('declare v_count bigint; begin %s; get diagnostics v_count = row_count; '
             'return v_count; end', chrononaut._append_statement(v)));

@@ -97,3 +97,23 @@ def test_nothing_stays_open_after_amending(db: Db) -> None:
     append(db, "[1]", '{"a": 1}')
     refusal(db, "VH008", "update note_history set body = 'x'")
     assert rows(db, "select body from note_history") == [(None,)]
+
+
+def test_a_long_history_of_a_key_is_not_read_to_find_its_newest_change(db: Db) -> None:
+    version_note(db)
+    run(db, "insert into note select generate_series(1, 5000)")
+    for number in range(200):
+        run(db, "update note set body = %s where id = 1", [str(number)])
+        db.commit()
+    db.autocommit = True
+    run(db, "vacuum analyze note_history")
+    db.autocommit = False
+    run(db, "update note set body = 'x' where id = 1")
+    read = (
+        "select pg_stat_get_xact_tuples_fetched(oid)"
+        " + pg_stat_get_xact_tuples_returned(oid)"
+        " from pg_class where relname = 'note_history'"
+    )
+    before = value(db, read)
+    append(db, "[1]", '{"a": 1}')
+    assert value(db, read) - before < 10
