@@ -11,6 +11,7 @@ create or replace function chrononaut._undo_foreign_keys(
         child regclass,
         parent regclass,
         action "char",
+        on_update "char",
         columns name[],
         parent_columns name[],
         operators text[])
@@ -18,7 +19,7 @@ create or replace function chrononaut._undo_foreign_keys(
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select f.conrelid::regclass, f.confrelid::regclass, f.confdeltype,
+    select f.conrelid::regclass, f.confrelid::regclass, f.confdeltype, f.confupdtype,
         array_agg(a.attname order by k.n),
         array_agg(b.attname order by k.n),
         array_agg(format('operator(%I.%s)', n.nspname, o.oprname) order by k.n)
@@ -31,7 +32,7 @@ as $$
     where f.contype = 'f' and f.conparentid = 0 and (f.conrelid = of_child or f.confrelid = to_parent)
         -- PostgreSQL 18 has foreign keys that nobody looks after.
         and coalesce((to_jsonb(f) ->> 'conenforced')::boolean, true)
-    group by f.oid, f.conrelid, f.confrelid, f.confdeltype
+    group by f.oid, f.conrelid, f.confrelid, f.confdeltype, f.confupdtype
     order by f.oid
 $$;
 
@@ -112,6 +113,22 @@ comment on function chrononaut._undo_readable(regclass) is
     'Whether the caller may look into a table that is not itself part of an undo.';
 
 
+create or replace function chrononaut._undo_sets(scope jsonb, wanted text, columns name[])
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(string_agg(format('substr(%s, %s, 1) = ''1''', wanted, e.ordinality), ' or '),
+        'false')
+    from jsonb_array_elements(scope -> 'columns') with ordinality e
+    where e.value ->> 'name' = any (columns)
+$$;
+
+comment on function chrononaut._undo_sets(jsonb, text, name[]) is
+    'The condition that an update of an undo sets one of some columns.';
+
+
 create or replace function chrononaut._undo_referring(scope jsonb, scopes jsonb)
     returns text
     language sql
@@ -120,24 +137,31 @@ create or replace function chrononaut._undo_referring(scope jsonb, scopes jsonb)
 as $$
     -- Without an action it is enough that some row has the values in the end.
     select coalesce(string_agg(format(
-            ', case when r.operation = ''delete'' and exists (select from %s l join %s c on %s '
+            ', case when %s and exists (select from %s l join %s c on %s '
                 'cross join lateral (select %s) referring '
                 'where l.ctid = r.place and l.tableoid = r.part and %s and not (%s)) then %L end',
-            scope ->> 'live', f.child,
+            f.cause, scope ->> 'live', f.child,
             chrononaut._undo_refers(f.parent_columns, f.operators, f.columns),
             (select string_agg(format('c.%I as v%s', n.name, n.position), ', ')
                 from unnest(f.columns) with ordinality n(name, position)),
             chrononaut._undo_staying(scopes, f.child, f.columns),
-            case when f.action <> 'a' then 'false'
+            case when f.reaction <> 'a' then 'false'
                 else chrononaut._undo_supplied(scopes, f.parent, f.parent_columns, f.operators,
                     array(select 'referring.v' || n from generate_subscripts(f.columns, 1) n)) end,
             format('rows of %s refer to it', f.child)), ''), '')
-    from chrononaut._undo_foreign_keys(to_parent => (scope ->> 'oid')::oid) f
-    where chrononaut._undo_readable(f.child)
+    from (
+        select k.*, e.*
+        from chrononaut._undo_foreign_keys(to_parent => (scope ->> 'oid')::oid) k
+        cross join lateral (values
+            (k.action, 'r.operation = ''delete'''),
+            (nullif(k.on_update, 'c'), format('r.operation = ''update'' and (%s)',
+                chrononaut._undo_sets(scope, 'r.wanted', k.parent_columns)))) e(reaction, cause)
+    ) f
+    where f.reaction is not null and chrononaut._undo_readable(f.child)
 $$;
 
 comment on function chrononaut._undo_referring(jsonb, jsonb) is
-    'Expressions: what refers to a row r that an undo deletes, and is not part of it.';
+    'Expressions: what refers to a row r that an undo deletes, or sets what is referred to.';
 
 
 create or replace function chrononaut._undo_linked(scope jsonb, pattern text)
@@ -216,9 +240,7 @@ as $$
     select coalesce(string_agg(format(
             ', case when (r.operation = ''insert'' or r.operation = ''update'' and (%s)) and %s '
                 'and not (%s) then %L end',
-            (select string_agg(format('substr(r.wanted, %s, 1) = ''1''', e.ordinality), ' or ')
-                from jsonb_array_elements(scope -> 'columns') with ordinality e
-                where e.value ->> 'name' = any (f.columns)),
+            chrononaut._undo_sets(scope, 'r.wanted', f.columns),
             (select string_agg(v || ' is not null', ' and ') from unnest(f.mine) v),
             chrononaut._undo_supplied(scopes, f.parent, f.parent_columns, f.operators, f.mine),
             format('the row of %s that it refers to is gone', f.parent)), ''), '')
@@ -260,6 +282,28 @@ comment on function chrononaut._undo_unknown(jsonb) is
     'Expressions: what a row r that an undo inserts cannot do without, and nobody knows.';
 
 
+create or replace function chrononaut._undo_taken_along(step jsonb)
+    returns table (child regclass, parent regclass, columns name[], parent_columns name[],
+        condition text)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- A reference that follows its row with ON UPDATE CASCADE still refers to that row.
+    select f.child, f.parent, f.columns, f.parent_columns, format('%s and (%s)',
+        chrononaut._undo_refers(f.parent_columns, f.operators, f.columns),
+        case step ->> 'operation' when 'delete' then 'true'
+            else chrononaut._undo_sets(step -> 'scope', 'k.wanted', f.parent_columns) end)
+    from chrononaut._undo_foreign_keys(to_parent => (step ->> 'oid')::oid) f
+    where case step ->> 'operation'
+        when 'delete' then f.action in ('c', 'n', 'd')
+        when 'update' then f.on_update in ('n', 'd') end
+$$;
+
+comment on function chrononaut._undo_taken_along(jsonb) is
+    'Foreign keys by which a step of an undo would change other rows, with the condition on row c.';
+
+
 create or replace function chrononaut._undo_guard(step jsonb, what text, scopes jsonb)
     returns void
     language plpgsql
@@ -271,13 +315,10 @@ declare
     v_child record;
     v_key jsonb;
 begin
-    for v_child in
-        select f.*, chrononaut._undo_refers(f.parent_columns, f.operators, f.columns) as condition
-        from chrononaut._undo_foreign_keys(to_parent => (step ->> 'oid')::oid) f
-        where f.action in ('c', 'n', 'd')
-    loop
+    for v_child in select f.* from chrononaut._undo_taken_along(step) f loop
         execute format(
-            'with k as materialized (select h.* from %s h where h.%s = any ($1)) '
+            'with k as materialized (select h.*, coalesce(u.wanted, $3) as wanted from %s h '
+                'join rows from (unnest($1), unnest($2)) u(id, wanted) on u.id = h.%s) '
             'select %s from k join %s l on %s join %s c on %s where %s and %s limit 1',
             chrononaut._undo_hits(v_scope), v_scope ->> 'change_id',
             (select format('jsonb_build_object(%s)', string_agg(format('%L, l.%I',
@@ -286,10 +327,12 @@ begin
             v_scope ->> 'live', chrononaut._undo_keys(v_scope, 'l', 'live', 'k', 'history'),
             v_child.child, v_child.condition,
             chrononaut._undo_staying(scopes, v_child.child, v_child.columns),
-            case when v_child.child = v_child.parent then format('not exists (select from k o where %s)',
-                chrononaut._undo_keys(v_scope, 'c', 'live', 'o', 'history')) else 'true' end)
+            case when v_child.child = v_child.parent and step ->> 'operation' = 'delete'
+                then format('not exists (select from k o where %s)',
+                    chrononaut._undo_keys(v_scope, 'c', 'live', 'o', 'history')) else 'true' end)
         into v_key
-        using (step ->> 'ids')::bigint[];
+        using coalesce(step ->> 'keys', step ->> 'ids')::bigint[],
+            (step ->> 'wanted')::text[], step #>> '{patterns,0}';
         if v_key is not null then
             perform chrononaut._undo_raise(v_scope,
                 format('undo of %s would take rows of %s along that refer to row %s of %s',
@@ -301,7 +344,7 @@ end;
 $$;
 
 comment on function chrononaut._undo_guard(jsonb, text, jsonb) is
-    'Raises VH007 if a delete would cascade to rows that are not part of the undo.';
+    'Raises VH007 if a delete or update would take rows along that are not part of the undo.';
 
 
 create or replace function chrononaut._undo_unique(scope jsonb, patterns jsonb)
@@ -439,8 +482,7 @@ begin
     -- Foreign keys are looked at when a statement is done: so rows may refer to each other.
     if not force then
         perform chrononaut._undo_guard(s.value, what, scopes)
-        from pg_catalog.jsonb_array_elements(steps) s
-        where s.value ->> 'operation' operator(pg_catalog.=) 'delete';
+        from pg_catalog.jsonb_array_elements(steps) s;
     end if;
     execute chrononaut._undo_together(steps) into v_counts using steps;
     for v_step in

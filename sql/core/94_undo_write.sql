@@ -420,7 +420,7 @@ as $$
 declare
     v_count bigint;
 begin
-    if step ->> 'operation' = 'delete' and not force then
+    if not force then
         perform chrononaut._undo_guard(step, what, '[]');
     end if;
     execute chrononaut._undo_statement(step -> 'scope', step)
@@ -509,8 +509,10 @@ begin
                 when v_unknown then 'Nothing was written. Give the column a default for the time being.'
                 when state in ('23503', '23001') then 'Nothing was written. Restore what is '
                     'referred to first, or change what refers to it.'
-                when state = '23514' then 'Nothing was written. Later changes of other columns '
-                    'stay as they are: change those first, or the constraint.'
+                when state = '23514' then 'Nothing was written. The old values fail the check as '
+                    'it is now, or beside later changes of other columns, which stay.'
+                when state in ('22001', '22003') then 'Nothing was written. An old value does not '
+                    'fit into the type that its column has now.'
                 else 'Nothing was written. Change the row that has the value now; where rows '
                     'exchange values, the constraint has to be deferrable.' end;
 end;
@@ -562,7 +564,8 @@ begin
     perform chrononaut._undo_try(steps, scopes, what, force, way);
 exception
     when foreign_key_violation or restrict_violation or not_null_violation or check_violation
-        or unique_violation or exclusion_violation or sqlstate 'VH007' then
+        or unique_violation or exclusion_violation or string_data_right_truncation
+        or numeric_value_out_of_range or sqlstate 'VH007' then
         v_detour := chrononaut._undo_detour(way, sqlstate);
         if v_detour is not null then
             perform chrononaut._undo_all(steps, scopes, what, force, v_detour);

@@ -94,6 +94,21 @@ def test_a_row_that_a_check_refuses_is_explained(db: Db, force: str) -> None:
     assert (found.table_name, found.constraint_name, found.message_hint) == (
         "item",
         "known",
-        "Nothing was written. Later changes of other columns stay as they are: change"
-        " those first, or the constraint.",
+        "Nothing was written. The old values fail the check as it is now, or beside"
+        " later changes of other columns, which stay.",
+    )
+
+
+def test_an_old_value_that_does_not_fit_any_more_is_explained(db: Db) -> None:
+    in_one(db, ITEM)
+    done = in_one(db, "update item set b = 'x' where id = 1")
+    in_one(
+        db,
+        "alter table item alter b type varchar(1) using 'y'",
+        "select chrononaut.sync_versioning('item')",
+    )
+    found = refusal(db, "22001", f"select chrononaut.undo_transaction({done})")
+    assert found.message_hint == (
+        "Nothing was written. An old value does not fit into the type that its column"
+        " has now."
     )
