@@ -178,6 +178,7 @@ begin
     v := chrononaut._require(target);
     v_values := chrononaut._key_values(target, chrononaut._scope_key(v), key);
     for v_level in select (l.ancestor).* from chrononaut._lineage(v) l order by l.level loop
+        v_level := chrononaut._hold(v_level);
         perform chrononaut._check_may_undo(v_level, format('changes of %s', target));
         perform chrononaut._check_drift(v_level.id);
         v_scope := chrononaut._hide_shadowed(

@@ -189,6 +189,25 @@ comment on function chrononaut._scope(chrononaut.versioning, text, bigint, bigin
     'Describes changes of one table: all of a range that meet a condition on history h.';
 
 
+create or replace function chrononaut._hold(v chrononaut.versioning)
+    returns chrononaut.versioning
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    -- Migrations have the live table when they come to the history: read in their order.
+    if v.active and has_table_privilege(v.relid, 'select') then
+        execute format('lock table only %s in access share mode', v.relid::regclass);
+    end if;
+    return chrononaut._entry(v.id);
+end;
+$$;
+
+comment on function chrononaut._hold(chrononaut.versioning) is
+    'Keeps a live table from being altered; the entry as it is after that wait.';
+
+
 create or replace function chrononaut._may_undo(v chrononaut.versioning)
     returns boolean
     language sql
@@ -449,6 +468,7 @@ begin
         where exists (select from pg_class c where c.oid = r.history_relid)
         order by r.id
     loop
+        v := chrononaut._hold(v);
         v_scope := chrononaut._undo_scope(v,
             format('h.%I = %s', chrononaut._meta_name(v.meta, 'transaction_id'), transaction_id),
             format('transaction %s', transaction_id), force);
@@ -517,6 +537,7 @@ begin
         where r.active and (target is null or r.relid = target) and chrononaut._may_undo(r)
         order by r.id
     loop
+        v := chrononaut._hold(v);
         perform chrononaut._check_drift(v.id);
         v_condition := chrononaut._change_condition(v, change_id);
         if v_condition is not null then
