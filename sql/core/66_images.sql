@@ -89,7 +89,7 @@ as $$
     -- An I whose key was there already says that something went unrecorded in between;
     -- that of a row which moved between partitions belongs to the change itself.
     select format(
-        '(select 0 as place, h.%1$I <> ''I'' as known, %2$s from %3$s h '
+        '(select 0 as place, h.%1$I <> ''I'' as known, h.%5$I as at, %2$s from %3$s h '
             'where %4$s and h.%5$I > b.change_id '
             'and not (b.operation = ''U'' and h.%1$I = ''I'' and h.%6$I = b.transaction_id) '
             'order by h.%5$I limit 1)',
@@ -113,7 +113,7 @@ create or replace function chrononaut._live_image_query(v chrononaut.versioning)
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select format('(select 1, true, %s from %s() l where %s)',
+    select format('(select 1, true, null, %s from %s() l where %s)',
         string_agg(format('l.d%s', d.position), ', ' order by d.position),
         chrononaut._live_function(v),
         chrononaut._same_stored_key(v, 'l'))
@@ -145,7 +145,8 @@ as $$
         string_agg(format('b.d%s as %I', d.position, d.history_name), ', ' order by d.position),
         string_agg(format('n.d%s as %I', d.position, d.history_name), ', ' order by d.position),
         string_agg(chrononaut._field_test(d.history_name, d.position, d.type,
-                d.in_key is not null, d.live_name is null), ', ' order by d.position))
+                d.in_key is not null, d.live_name is null,
+                chrononaut._known_test(v, d.history_name)), ', ' order by d.position))
     from chrononaut._data_columns(v) d
 $$;
 
@@ -153,12 +154,36 @@ comment on function chrononaut._image_columns(chrononaut.versioning) is
     'What is selected of a change b and what it left, n: its columns in changes_of.';
 
 
+create or replace function chrononaut._known_test(v chrononaut.versioning, name name)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- What was added, or not tracked yet, is null in older images, which is no change.
+    select format('(%s) and (n.at is null or %s) and ',
+        string_agg(format(i.condition, 'b.change_id', 'b.change_id'), ' or '),
+        string_agg(format(i.condition, 'n.at', 'n.at'), ' or '))
+    from chrononaut.versioned_column m
+    join chrononaut.column_period p on p.column_id = m.id
+    cross join lateral (
+        select case when p.until is null then '%s > ' || p.since
+            else '%s > ' || p.since || ' and %s <= ' || p.until end as condition) i
+    where m.versioning_id = v.id and m.history_name = name
+    having max(p.since) > 0
+$$;
+
+comment on function chrononaut._known_test(chrononaut.versioning, name) is
+    'A condition, with "and": the change b and the one after it recorded a column; null if all did.';
+
+
 create or replace function chrononaut._field_test(
     name name,
     "position" bigint,
     type text,
     in_key boolean,
-    retired boolean)
+    retired boolean,
+    known text)
     returns text
     language sql
     immutable
@@ -166,8 +191,9 @@ create or replace function chrononaut._field_test(
 as $$
     -- Images are compared, not values. What an I has is its key. A column dropped since has
     -- no value in later images, which is no change.
-    select format('case when %srow(%s)::record operator(pg_catalog.*<>) row(%s)::record '
+    select format('case when %s%srow(%s)::record operator(pg_catalog.*<>) row(%s)::record '
             'then %L::text end',
+        known,
         case when retired then format('(n.known is not true or n.d%s is not null) and ', position)
             else '' end,
         case when in_key
@@ -177,7 +203,7 @@ as $$
         name)
 $$;
 
-comment on function chrononaut._field_test(name, bigint, text, boolean, boolean) is
+comment on function chrononaut._field_test(name, bigint, text, boolean, boolean, text) is
     'An expression: the name of a column if the change changed it, else null.';
 
 

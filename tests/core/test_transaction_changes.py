@@ -216,6 +216,46 @@ def test_columns_follow_ddl(db: Db) -> None:
     assert problems(db) == []
 
 
+def test_columns_that_were_not_recorded_yet_are_no_fields(db: Db) -> None:
+    """The last change before a column came, or was tracked, did not set it."""
+    version_note(db, ", hidden => '{secret}', untracked => '{seen}'")
+    run(db, "insert into note values (1, 'a', 's', 1), (2, 'a', 's', 1)")
+    older = [newest(db)]
+    db.commit()
+    run(db, "update note set body = 'b' where id = 1")
+    older.append(newest(db))
+    db.commit()
+    run(db, "alter table note add column more text default 'm'")
+    for options in ("hidden => '{}', untracked => '{}'", "untracked => '{more}'"):
+        run(db, "select chrononaut.sync_versioning('note')")
+        run(db, f"select chrononaut.alter_versioning('note', {options})")
+    run(db, "select chrononaut.alter_versioning('note', untracked => '{}')")
+    run(db, "update note set more = 'n', seen = 2 where id = 1")
+
+    assert [changes(db, "key ->> 'id', fields", one) for one in older] == [
+        [("1", ["id", "body"]), ("2", ["id", "body"])],
+        [("1", ["body"])],
+    ]
+    assert changes(db, "fields") == [(["more", "seen"],)]
+
+
+def test_what_was_not_tracked_for_a_while_is_no_field(db: Db) -> None:
+    version_note(db)
+    run(db, "insert into note values (1, 'a', 's')")
+    run(db, "update note set secret = 't'")
+    made = newest(db)
+    db.commit()
+    run(db, "select chrononaut.alter_versioning('note', untracked => '{secret}')")
+    run(db, "update note set body = 'b'")
+    run(db, "select chrononaut.alter_versioning('note', untracked => '{}')")
+    run(db, "update note set body = 'c'")
+
+    assert changes(db, "fields", made) == [
+        (["id", "body", "secret", "seen"],),
+        ([],),
+    ]
+
+
 @pytest.mark.parametrize("gone", ["drop_versioning('note')", "drop table note"])
 def test_changes_outlive_versioning_and_the_table(db: Db, gone: str) -> None:
     version_note(db)
