@@ -398,6 +398,8 @@ as $$
 #variable_conflict use_variable
 begin
     if written <> (step ->> 'rows')::bigint then
+        perform chrononaut._undo_verify(jsonb_build_array(step -> 'scope'), what,
+            (step #>> '{scope,seen}')::pg_snapshot);
         raise exception 'undo of %: % of % rows of % took the %', what, written,
             step ->> 'rows', step #>> '{scope,relation}', step ->> 'operation'
             using errcode = 'object_not_in_prerequisite_state',
@@ -633,6 +635,9 @@ declare
     v_steps jsonb;
     v_said text;
 begin
+    scopes := (
+        select pg_catalog.jsonb_agg(s || pg_catalog.jsonb_build_object('seen', seen))
+        from pg_catalog.jsonb_array_elements(scopes) s);
     for v_scope in select s from pg_catalog.jsonb_array_elements(scopes) s loop
         perform chrononaut._undo_tell(v_scope);
     end loop;

@@ -1,6 +1,7 @@
 """What stands in the way of an undo: VH007, named; force; two sessions at once."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -191,6 +192,36 @@ def test_a_writer_that_was_under_way_is_waited_for_and_kept(
     thread.join()
     assert [error.sqlstate for error in raised] == ["40001"]
     assert rows(items, "select a from item where id = 2") == [(99,)]
+
+
+@pytest.mark.parametrize(
+    ("first", "meanwhile"),
+    [
+        ("insert into item values (4, 4, 'b4', 'c')", "delete from item where id = 4"),
+        ("update item set a = 10 where id = 2", "delete from item where id = 2"),
+        ("update item set a = 10 where id = 2", "update item set id = 5 where id = 2"),
+    ],
+)
+def test_row_that_others_take_away_meanwhile_is_to_be_tried_again(
+    first: str, meanwhile: str, items: Db, connect: Connect
+) -> None:
+    """It is not to be taken for one that a trigger or a policy keeps."""
+    done = in_one(items, first)
+    writer, watcher = connect(), connect(autocommit=True)
+    run(writer, meanwhile)
+    undoing = f"select chrononaut.undo_transaction({done})"
+    with ThreadPoolExecutor(1) as threads:
+        attempt = threads.submit(refusal, items, "40001", undoing)
+        waiting = "select exists (select from pg_locks where not granted)"
+        while not (attempt.done() or value(watcher, waiting)):
+            pass
+        writer.commit()
+        found = attempt.result()
+
+    assert found.message_primary == (
+        f"undo of transaction {done}: others changed rows of public.item"
+        " at the same time"
+    )
 
 
 def test_a_newer_transaction_does_not_hide_an_older_one_that_ended_later(
