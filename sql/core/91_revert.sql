@@ -51,6 +51,37 @@ comment on function chrononaut._literal(jsonb, oid) is
     'The text of a value that is given as JSON: of an array or a row, too.';
 
 
+create or replace function chrononaut._key_problem(columns jsonb, key jsonb, "values" text[])
+    returns text
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_column record;
+begin
+    if array_position("values", null) is not null or (case jsonb_typeof(key)
+        when 'array' then jsonb_array_length(key) <> jsonb_array_length(columns) end)
+    then
+        return '';
+    end if;
+    for v_column in
+        select c.value ->> 'type' as type, "values"[c.ordinality] as value
+        from jsonb_array_elements(columns) with ordinality c
+    loop
+        execute format('select %L::%s', v_column.value, v_column.type);
+    end loop;
+    return null;
+exception when data_exception or check_violation then
+    return format(' (%s)', sqlerrm);
+end;
+$$;
+
+comment on function chrononaut._key_problem(jsonb, jsonb, text[]) is
+    'What is wrong with the values of a key; null if nothing is.';
+
+
 create or replace function chrononaut._key_values(
     target regclass,
     columns jsonb,
@@ -63,6 +94,7 @@ as $$
 #variable_conflict use_variable
 declare
     v_values text[];
+    v_problem text;
 begin
     select array_agg(chrononaut._literal(case jsonb_typeof(key)
                 when 'object' then key -> (c.value ->> 'live')
@@ -72,9 +104,10 @@ begin
         order by c.ordinality)
     into v_values
     from jsonb_array_elements(columns) with ordinality c;
-    if array_position(v_values, null) is not null then
+    v_problem := chrononaut._key_problem(columns, key, v_values);
+    if v_problem is not null then
         perform chrononaut._refuse(target,
-            format('%s is no key of %s', coalesce(key::text, 'null'), target),
+            format('%s is no key of %s', coalesce(key::text, 'null'), target) || v_problem,
             format('Pass a value for each of its columns: %s.', (
                 select string_agg(c.value ->> 'live', ', ' order by c.ordinality)
                 from jsonb_array_elements(columns) with ordinality c)),

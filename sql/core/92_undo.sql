@@ -234,7 +234,8 @@ begin
         perform chrononaut._refuse(v.relid,
             format('role %s may not undo %s: it may not read the history of %I.%I',
                 chrononaut._caller(), what, v.schema_name, v.table_name),
-            'Who may select from all columns of the live table, free of policies, may read its history.',
+            'Who may select from all columns of the live table, free of policies, may read its history; '
+            'sync_versioning copies grants that are newer than it.',
             'VH006');
     end if;
 end;

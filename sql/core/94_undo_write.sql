@@ -617,6 +617,26 @@ comment on function chrononaut._undo_shown(jsonb) is
     'What an undo would do, row by row: read on the core''s own search path.';
 
 
+create or replace function chrononaut._undo_options(dry_run boolean, force boolean)
+    returns void
+    language plpgsql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    if num_nulls(dry_run, force) > 0 then
+        raise exception '% is null', case when dry_run is null then 'dry_run' else 'force' end
+            using errcode = 'null_value_not_allowed',
+                  hint = 'Pass true or false.';
+    end if;
+end;
+$$;
+
+comment on function chrononaut._undo_options(boolean, boolean) is
+    'Raises if an option of an undo is null: neither yes nor no.';
+
+
 create or replace function chrononaut._undo(
     scopes jsonb,
     what text,
@@ -703,6 +723,7 @@ as $$
 declare
     v_seen pg_snapshot := pg_catalog.pg_current_snapshot();
 begin
+    perform chrononaut._undo_options(dry_run, force);
     return query select u.* from chrononaut._undo(
         chrononaut._transaction_scopes(transaction_id, force),
         pg_catalog.format('transaction %s', transaction_id),
@@ -728,6 +749,7 @@ as $$
 declare
     v_seen pg_snapshot := pg_catalog.pg_current_snapshot();
 begin
+    perform chrononaut._undo_options(dry_run, force);
     return query select u.* from chrononaut._undo(
         chrononaut._change_scopes(change_id, target),
         pg_catalog.format('change %s', change_id),

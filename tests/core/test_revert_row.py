@@ -160,7 +160,20 @@ def test_what_is_no_version_of_the_row(user: Db, code: str, options: str) -> Non
     refusal(user, code, f"select chrononaut.revert_row('\"user\"', '1', {options})")
 
 
-@pytest.mark.parametrize("key", ["null", "[]", '{"name": 1}', "[null]"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "null",
+        "[]",
+        '{"name": 1}',
+        "[null]",
+        "[1, 2]",
+        '"x"',
+        "1.5",
+        "true",
+        "99999999999",
+    ],
+)
 def test_what_is_no_key(user: Db, key: str) -> None:
     call = f"select chrononaut.revert_row('\"user\"', '{key}', version => 0)"
     found = refusal(user, "22023", call)

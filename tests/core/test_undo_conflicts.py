@@ -244,3 +244,23 @@ def test_repeatable_read_refuses_by_itself(items: Db, connect: Connect) -> None:
     other = connect()
     in_one(other, "update item set a = 11 where id = 2")
     refusal(items, "40001", f"select chrononaut.undo_transaction({done})")
+
+
+@pytest.mark.parametrize("option", ["dry_run", "force"])
+@pytest.mark.parametrize("call", ["undo_transaction({}", "undo_change({}, 'item'"])
+def test_an_option_that_is_null_neither_forces_nor_does_nothing(
+    items: Db, call: str, option: str
+) -> None:
+    done = in_one(items, "update item set a = 10 where id = 2")
+    in_one(items, "update item set a = 20 where id = 2")
+    change = value(
+        items, "select min(change_id) from item_history where operation = 'U'"
+    )
+    number = done if "transaction" in call else change
+    before = table(items)
+    found = refusal(
+        items,
+        "22004",
+        f"select chrononaut.{call.format(number)}, {option} => null)",
+    )
+    assert (found.message_primary, table(items)) == (f"{option} is null", before)
