@@ -1,7 +1,7 @@
 """What each attribute of a model becomes in its history class."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Table, case, literal
@@ -44,7 +44,8 @@ class Withheld:
 class Mapping:
     """Maps one history class: *root* is the base of all of them.
 
-    *base* is that of the model's parent, if they share a table.
+    *base* is that of the model's parent, if they share a table. *reckoned* makes the
+    attribute of a version, given its name, that other tables are read for.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Mapping:
         cls: type[Any],
         base: type[Any] | None,
         root: type[Any],
+        reckoned: Callable[[str], Any],
     ) -> None:
         self._one = one
         self._cls = cls
         self._base = base
         self._root = root
+        self._reckoned = reckoned
         self._mapper: Mapper[Any] = one.mapper
         self._columns = view_columns(one)
         self._view: Table = versions_view(one)
@@ -151,6 +154,9 @@ class Mapping:
         moved, missing = self._moved(getattr(expression, "element", expression))
         if missing:
             self._withhold(name, missing)
+        elif any(isinstance(part, Table) for part in visitors.iterate(moved)):
+            # Rows of other tables: those of the present are not what it reckoned with.
+            setattr(self._cls, name, self._reckoned(name))
         else:
             self._properties[name] = column_property(moved)
 

@@ -44,7 +44,10 @@ class Related:
 
 
 class Proxied(Related):
-    """The attribute of a history class that gives an association proxy of a version."""
+    """The attribute of a history class that gives what the model makes of relations.
+
+    Association proxies, and columns that are reckoned from other tables.
+    """
 
     def __get__(self, version: Any, owner: type[Any]) -> Any:
         return self if version is None else getattr(past_instance(version), self.name)

@@ -231,7 +231,7 @@ def _make(one: Declaration) -> type[Any]:
             "__chrononaut_declaration__": one,
         },
     )
-    Mapping(one, cls, base, History).map()
+    Mapping(one, cls, base, History, Proxied).map()
     for name, given in _relations(one):
         if name not in vars(cls):
             setattr(cls, name, given(name))
