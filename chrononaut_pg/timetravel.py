@@ -6,9 +6,11 @@ versioned tables are replaced by those of the views that read them as they were,
 PostgreSQL is told the moment once per transaction.
 """
 
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
 from chrononaut_pg._past_moment import Moment
@@ -72,7 +74,8 @@ class TimeTravel:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         past, removed = self._take_back()
         try:
-            past.leave()
+            with _in_favour_of(kind):
+                past.leave()
         finally:
             past.close()
             if removed is not None:
@@ -104,7 +107,8 @@ class TimeTravel:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         past, removed = self._take_back()
         try:
-            await past.run_sync(_leave)
+            with _in_favour_of(kind):
+                await past.run_sync(_leave)
         finally:
             await past.close()
             if removed is not None:
@@ -134,6 +138,13 @@ class TimeTravel:
             return past, None
         # It was removed within the block, for instance at the end of its request.
         return past, replaced
+
+
+def _error_of_the_block(
+    kind: type[BaseException] | None,
+) -> AbstractContextManager[None]:
+    """Let an error go on, though the connection turns out to be lost as well."""
+    return nullcontext() if kind is None else suppress(DBAPIError)
 
 
 def _is_scoped(session: Any) -> bool:

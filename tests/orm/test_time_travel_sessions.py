@@ -215,6 +215,28 @@ def test_lost_connection_raises_what_it_raises_and_no_more(session: Session) -> 
     assert found == [["Ann", "Bob"], ["Anna", "Bob", "Cid"]]
 
 
+@pytest.mark.parametrize("error", [DBAPIError, ZeroDivisionError])
+def test_connection_found_lost_at_the_end_hides_no_error_of_the_block(
+    session: Session, error: type[Exception]
+) -> None:
+    """As where the server ended a transaction that was idle for too long."""
+    backend = session.scalar(text("select pg_backend_pid()"))
+
+    def fail() -> None:
+        with time_travel(session, mark="before") as past:
+            names(past)
+            with Session(session.get_bind()) as other:
+                end = text("select pg_terminate_backend(:pid, 10000)")
+                assert other.scalar(end, {"pid": backend})
+            if error is ZeroDivisionError:
+                _ = 1 / 0
+
+    with pytest.raises(error):
+        fail()
+    session.rollback()
+    assert names(session) == ["Anna", "Bob", "Cid"]
+
+
 def test_tables_made_during_the_block_are_made_in_the_present(session: Session) -> None:
     with time_travel(session, mark="before") as past:
         names(past)
