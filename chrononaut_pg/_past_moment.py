@@ -10,6 +10,10 @@ from sqlalchemy import Engine
 from chrononaut_pg._past_grouping import Shape, Table
 from chrononaut_pg._past_text import Names
 from chrononaut_pg._times import aware
+from chrononaut_pg.exceptions import UnknownMomentError
+
+_END = 1 << 63
+"""What PostgreSQL's bigint ends before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +72,12 @@ class Moment:
         number = getattr(transaction, "id", transaction)
         if mark is not None and not isinstance(mark, str):
             raise TypeError(f"mark is a str, not a {type(mark).__name__}")
-        if number is not None and not isinstance(number, int):
+        if number is not None and type(number) is not int:
             raise TypeError(f"transaction is its id, not a {type(number).__name__}")
+        if number is not None and not -_END <= number < _END:
+            raise UnknownMomentError(f"there is no transaction {number}")
+        if mark is not None and "\0" in mark:
+            raise UnknownMomentError(f"there is no mark {mark!r}")
         return cls(at, number, mark, before, strict)
 
     @classmethod
