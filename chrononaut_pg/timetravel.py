@@ -140,7 +140,7 @@ class TimeTravel:
         return past, replaced
 
 
-def _error_of_the_block(
+def _in_favour_of(
     kind: type[BaseException] | None,
 ) -> AbstractContextManager[None]:
     """Let an error go on, though the connection turns out to be lost as well."""
