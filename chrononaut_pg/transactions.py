@@ -16,7 +16,7 @@ from chrononaut_pg._stretches import between, bounds, once, times
 from chrononaut_pg._times import aware
 from chrononaut_pg._touched import histories
 from chrononaut_pg._transaction import Transaction
-from chrononaut_pg.declarations import Declaration, declaration
+from chrononaut_pg.declarations import Declaration, declaration, key_columns
 from chrononaut_pg.exceptions import UnknownColumnError, UntrackedAttributeError
 
 __all__ = [
@@ -87,13 +87,18 @@ def select_versions_that_changed(
     insert changed what it did not leave null. Of hidden attributes is known that they
     changed. Pages: *limit* versions after *following*, the last one of the page before.
 
-    Raises NotVersionedError, UnknownColumnError or UntrackedAttributeError.
+    Raises NotVersionedError, UnknownColumnError or UntrackedAttributeError; ValueError
+    if the key has another number of columns.
     """
     one = declaration(model)
     column = _tracked(one, name)
     if key is None:
         return _versions_changed.select_of_all(one, column, following, limit)
     values = key if isinstance(key, tuple) else (key,)
+    if len(values) != (columns := len(key_columns(one, one.table))):
+        raise ValueError(
+            f"the key of {model.__name__} has {columns} columns, not {len(values)}"
+        )
     return _versions_changed.select_of_one(one, column, values, following, limit)
 
 

@@ -308,3 +308,5 @@ def test_what_history_cannot_tell_is_an_error() -> None:
         select_versions_that_changed(Being, "nonsense")
     with pytest.raises(NotVersionedError):
         select_transactions(Plain)
+    with pytest.raises(ValueError, match="key of Being has 1 columns, not 2"):
+        select_versions_that_changed(Being, "name", key=(1, 2))
