@@ -53,6 +53,7 @@ select current_setting('chrononaut.installed_version')::integer between 1 and 2 
 \ir core/94_recorded_columns.sql
 \ir core/94_undo_detours.sql
 \ir core/94_undo_write.sql
+\ir core/94_undo_writes_beside.sql
 \ir core/95_install.sql
 do $$ begin perform chrononaut._after_install(); end $$;
 commit;

@@ -469,6 +469,7 @@ begin
             perform chrononaut._undo_write(steps -> v_number, what, force);
         end loop;
     end if;
+    perform chrononaut._undo_settle_all(steps, scopes);
     if v_immediate is not null then
         execute 'set constraints ' || v_immediate || ' immediate';
     end if;
