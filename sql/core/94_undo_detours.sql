@@ -4,7 +4,7 @@
 -- What writes to live tables has no search path of its own. Runs with the caller's rights.
 -- Safe to replay.
 
-create or replace function chrononaut._undo_foreign_keys(
+create or replace function chrononaut._undo_references(
     of_child oid default null,
     to_parent oid default null)
     returns table (
@@ -36,7 +36,7 @@ as $$
     order by f.oid
 $$;
 
-comment on function chrononaut._undo_foreign_keys(oid, oid) is
+comment on function chrononaut._undo_references(oid, oid) is
     'Enforced foreign keys of one table, or to another one, and the operators parent = child.';
 
 
@@ -151,7 +151,7 @@ as $$
             format('rows of %s refer to it', f.child)), ''), '')
     from (
         select k.*, e.*
-        from chrononaut._undo_foreign_keys(to_parent => (scope ->> 'oid')::oid) k
+        from chrononaut._undo_references(to_parent => (scope ->> 'oid')::oid) k
         cross join lateral (values
             (k.action, 'r.operation = ''delete'''),
             (nullif(k.on_update, 'c'), format('r.operation = ''update'' and (%s)',
@@ -246,7 +246,7 @@ as $$
             format('the row of %s that it refers to is gone', f.parent)), ''), '')
     from (
         select p.*, chrononaut._undo_known(scope, p.columns, 'r') as mine
-        from chrononaut._undo_foreign_keys(of_child => (scope ->> 'oid')::oid) p
+        from chrononaut._undo_references(of_child => (scope ->> 'oid')::oid) p
     ) f
     where cardinality(f.mine) = cardinality(f.columns) and chrononaut._undo_readable(f.parent)
 $$;
@@ -294,7 +294,7 @@ as $$
         chrononaut._undo_refers(f.parent_columns, f.operators, f.columns),
         case step ->> 'operation' when 'delete' then 'true'
             else chrononaut._undo_sets(step -> 'scope', 'k.wanted', f.parent_columns) end)
-    from chrononaut._undo_foreign_keys(to_parent => (step ->> 'oid')::oid) f
+    from chrononaut._undo_references(to_parent => (step ->> 'oid')::oid) f
     where case step ->> 'operation'
         when 'delete' then f.action in ('c', 'n', 'd')
         when 'update' then f.on_update in ('n', 'd') end
