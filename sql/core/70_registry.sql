@@ -169,7 +169,7 @@ declare
 begin
     if v.id is null then
         perform chrononaut._refuse(target,
-            format('%s is not versioned', target),
+            format('%s is not versioned', coalesce(target::text, 'null')),
             format('Run: select chrononaut.create_versioning(%L);', target));
     end if;
     return v;

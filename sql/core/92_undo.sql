@@ -179,6 +179,7 @@ as $$
         'key', chrononaut._scope_key(v),
         'hidden', to_jsonb(v.hidden),
         'strict', v.require_change_info,
+        'lockable', v.lockable,
         'pairs', false)
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace

@@ -282,6 +282,24 @@ comment on function chrononaut._undo_unknown(jsonb) is
     'Expressions: what a row r that an undo inserts cannot do without, and nobody knows.';
 
 
+create or replace function chrononaut._undo_locked(scope jsonb)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select case when (scope ->> 'lockable')::boolean then format(
+            ', case when r.operation in (''update'', ''delete'') and r.row_key in ('
+                'select k.key from chrononaut.record_locks k '
+                'where k.enforced and k.relation::oid = %s) then %L end',
+            scope ->> 'oid', 'the record is locked')
+        else '' end
+$$;
+
+comment on function chrononaut._undo_locked(jsonb) is
+    'An expression: whether a row r that an undo writes is locked, as far as the caller sees locks.';
+
+
 create or replace function chrononaut._undo_taken_along(step jsonb)
     returns table (child regclass, parent regclass, columns name[], parent_columns name[],
         condition text)

@@ -671,7 +671,8 @@ begin
                 then v_scope || pg_catalog.jsonb_build_object(
                     'referring', chrononaut._undo_referring(v_scope, scopes)
                         || chrononaut._undo_orphans(v_scope, scopes)
-                        || chrononaut._undo_unknown(v_scope),
+                        || chrononaut._undo_unknown(v_scope)
+                        || chrononaut._undo_locked(v_scope),
                     'linked', chrononaut._undo_linked(v_scope, ', b.%1$I as b%2$s'),
                     'links', chrononaut._undo_linked(v_scope, ', p.b%2$s'))
                 else v_scope end) d;

@@ -127,3 +127,34 @@ def test_value_that_nobody_knows_is_told(db: Db, help_: str) -> None:
     assert conflicts(db, done) == []
     undo(db, done)
     assert table(db, "item") == [(1, "filled", None), (2, "s", 1)]
+
+
+@pytest.mark.parametrize("key", ["integer", "uuid", "numeric", "date"])
+def test_a_dry_run_names_records_that_are_locked(db: Db, key: str) -> None:
+    values = {
+        "integer": ("1", "2", "3"),
+        "uuid": tuple(f"{n}0000000-0000-0000-0000-000000000000" for n in (1, 2, 3)),
+        "numeric": ("1.50", "2.5", "3"),
+        "date": ("2026-01-01", "2026-01-02", "2026-01-03"),
+    }[key]
+    in_one(
+        db,
+        f"create table bill (id {key} primary key, total integer)",
+        "select chrononaut.create_versioning('bill', lockable => true)",
+        *(f"insert into bill values ('{one}', 1)" for one in values[:2]),
+    )
+    done = in_one(
+        db, "update bill set total = 2", f"insert into bill values ('{values[2]}', 3)"
+    )
+    for one in (values[0], values[2]):
+        in_one(
+            db,
+            "select chrononaut.lock_record('bill',"
+            f" jsonb_build_object('id', '{one}'::{key}), 'booked')",
+        )
+    assert [(row[1], row[4]) for row in preview(db, done)] == [
+        ("update", "the record is locked"),
+        ("update", None),
+        ("delete", "the record is locked"),
+    ]
+    refusal(db, "VH010", f"select chrononaut.undo_transaction({done}, force => true)")
