@@ -134,6 +134,11 @@ def declare(model: type[Any], mapper: Mapper[Any]) -> Declaration:
 def declaration(model: type[Any]) -> Declaration:
     """Return a model's declaration. Raises NotVersionedError if it has none."""
     found = _DECLARED.get(model)
+    if found is None and isinstance(model, Table):
+        raise NotVersionedError(
+            f"{model.name} is a table: a versioned model is asked for",
+            hint="Look for it by name in chrononaut.recent_changes.",
+        )
     if found is None:
         raise NotVersionedError(
             f"{getattr(model, '__name__', model)!s} is not versioned",

@@ -72,6 +72,8 @@ class TimeTravel:
         return past
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._past is None:
+            return  # not entered, or left already: by hooks of a request
         past, removed = self._take_back()
         try:
             with _in_favour_of(kind):
@@ -105,6 +107,8 @@ class TimeTravel:
         return past
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._past is None:
+            return
         past, removed = self._take_back()
         try:
             with _in_favour_of(kind):

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, Select, func, select, union_all
+from sqlalchemy.orm import QueryableAttribute
 
 from chrononaut_pg import _versions_changed
 from chrononaut_pg._row_changes import (
@@ -73,7 +74,7 @@ def select_transactions(
 
 def select_versions_that_changed(
     model: type[Any],
-    name: str,
+    name: str | QueryableAttribute[Any],
     key: Any = None,
     following: Any = None,
     limit: int | None = None,
@@ -82,16 +83,17 @@ def select_versions_that_changed(
 
         session.scalars(select_versions_that_changed(User, "email", key=7))
 
-    It selects history objects: of the row with the *key* (a tuple if it has several
-    columns) by version, else of all rows in the order of transactions and changes. An
-    insert changed what it did not leave null. Of hidden attributes is known that they
-    changed. Pages: *limit* versions after *following*, the last one of the page before.
+    The attribute may be given as `User.email`, too. It selects history objects: of the
+    row with the *key* (a tuple if it has several columns) by version, else of all rows
+    in the order of transactions and changes. An insert changed what it did not leave
+    null. Of hidden attributes is known that they changed. Pages: *limit* versions after
+    *following*, the last one of the page before.
 
     Raises NotVersionedError, UnknownColumnError or UntrackedAttributeError; ValueError
     if the key has another number of columns.
     """
     one = declaration(model)
-    column = _tracked(one, name)
+    column = _tracked(one, name if isinstance(name, str) else name.key)
     if key is None:
         return _versions_changed.select_of_all(one, column, following, limit)
     values = key if isinstance(key, tuple) else (key,)

@@ -232,6 +232,22 @@ def test_one_block_is_open_once(session: Session) -> None:
         assert past.scalars(NAMES).all() == THEN
 
 
+def test_block_that_was_not_entered_or_was_left_already_is_left_without_more(
+    session: Session,
+) -> None:
+    """As by a hook at the end of a request, which may run twice."""
+    unknown = time_travel(session, mark="nowhere")
+    with pytest.raises(UnknownMomentError):
+        unknown.__enter__()
+    known = time_travel(session, mark="before")
+    known.__enter__()
+    for trip in (unknown, known, known):
+        trip.__exit__(None, None, None)
+
+    path = session.scalar(text("show search_path"))
+    assert path == '"$user", public'
+
+
 def test_versioned_model_whose_table_is_not_versioned_is_refused(
     session: Session,
 ) -> None:

@@ -209,6 +209,17 @@ def test_versions_of_one_row_that_changed_a_property(session: Session) -> None:
     assert versions(session, Being, "secret") == [("Being", 1, 3)]
 
 
+def test_property_may_be_given_as_the_attribute_of_the_class(session: Session) -> None:
+    inhabit(session)
+    saved(session, session.get_one(Robot, 3), nick="x")
+    questions = [
+        session.scalars(select_versions_that_changed(Robot, name)).all()
+        for name in (Robot.nick, Being.nick, "nick")
+    ]
+
+    assert [[found.version for found in one] for one in questions] == [[3]] * 3
+
+
 def test_versions_that_changed_a_property_come_in_pages(session: Session) -> None:
     session.add_all(Robot(id=number, name="a") for number in range(5))
     session.commit()
@@ -308,5 +319,8 @@ def test_what_history_cannot_tell_is_an_error() -> None:
         select_versions_that_changed(Being, "nonsense")
     with pytest.raises(NotVersionedError):
         select_transactions(Plain)
+    table: Any = Being.__table__
+    with pytest.raises(NotVersionedError, match="creature is a table: a versioned mo"):
+        select_transactions(table)
     with pytest.raises(ValueError, match="key of Being has 1 columns, not 2"):
         select_versions_that_changed(Being, "name", key=(1, 2))
