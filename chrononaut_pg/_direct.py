@@ -40,6 +40,7 @@ from sqlalchemy.sql import visitors
 
 from chrononaut_pg._deriving import DERIVED, ENDS
 from chrononaut_pg._loading import Loader
+from chrononaut_pg._unheard import Read
 from chrononaut_pg._views import META_COLUMNS, meta_names, whole_history_table
 from chrononaut_pg.declarations import Declaration, key_columns, latest
 
@@ -68,6 +69,11 @@ class Asked:
     objects: Select[Any]
     values: Select[Any]
     names: tuple[str, ...]
+
+    @functools.cached_property
+    def read(self) -> Read:
+        """The second form, as it is executed."""
+        return Read(self.values)
 
 
 class Direct:

@@ -168,6 +168,17 @@ def is_known(connection: Connection, schema: str | None, table: str) -> bool:
     return (place, table) in names.past
 
 
+def is_watched(engine: Engine) -> bool:
+    """Whether the engine's statements pass the handler that sends some to the past."""
+    return engine in _CACHES
+
+
+def reads_the_past(connection: Connection) -> bool:
+    """Whether a statement would find the tables of the past unless told otherwise."""
+    state: _State | None = connection.info.get(_KEY)
+    return state is not None and state.live_path is not None
+
+
 def ask_along(connection: Connection, tables: list[str]) -> None:
     """Have the recorded columns of tables brought along when a moment is opened."""
     state: _State = connection.info.setdefault(_KEY, _State())
@@ -266,7 +277,7 @@ def _before_cursor_execute(
         if state is not None:
             _return_before(connection, state, statement)
         return statement, parameters
-    refuse_compiled_write(context.compiled, statement)
+    refuse_compiled_write(context.compiled, statement, parameters)
     by_name = moment.by_name and _is_named_in_full(context.compiled)
     found = enter(connection, moment, by_name)
     if context.execution_options.get("stream_results"):
@@ -363,13 +374,13 @@ def _fetch(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> Any
         cursor.execute(sql.format(*places), parameters)
         return cursor.fetchone()
     except connection.dialect.loaded_dbapi.Error as error:
-        _raise_if_lost(connection, cursor, sql, error)
+        raise_if_lost(connection, cursor, sql, error)
         raise
     finally:
         cursor.close()
 
 
-def _raise_if_lost(connection: Connection, cursor: Any, sql: str, error: Any) -> None:
+def raise_if_lost(connection: Connection, cursor: Any, sql: str, error: Any) -> None:
     """Let go of a connection that is gone, as SQLAlchemy does where it executes."""
     dialect, driver = connection.dialect, connection.connection.dbapi_connection
     if dialect.is_disconnect(error, driver, cursor):

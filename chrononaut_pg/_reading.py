@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapper, Session, object_session, scoped_session
 
 from chrononaut_pg._deriving import begun_by, derive
 from chrononaut_pg._direct import Asked, Direct
+from chrononaut_pg._unheard import Read
 from chrononaut_pg.declarations import declaration, schemas_of, table_name
 from chrononaut_pg.exceptions import (
     UNDEFINED_COLUMN,
@@ -81,16 +82,22 @@ def rows(
     statement: Callable[[], Select[Any]],
     parameters: Mapping[str, Any] | None = None,
     mapper: Mapper[Any] | None = None,
+    read: Read | None = None,
 ) -> list[Any]:
     """Execute the statement of a reader where the object's table is.
 
-    *mapper* is that of what is read, for statements that do not tell.
+    *mapper* is that of what is read, for statements that do not tell. *read* is the
+    statement, if it is one that is made once.
     """
     # SQLAlchemy itself would ask for the database of the history class.
     bind: dict[str, Any] = {"bind": _bind(instance, session), **_shard(instance)}
     if mapper is not None:
         bind["mapper"] = mapper
     try:
+        if read is not None:
+            place = session.get_bind(clause=read.statement, **bind)
+            connection = session.connection(bind_arguments={"bind": place})
+            return [*read.rows(connection, parameters or {})]
         # Result.all() is faster than going through the result.
         return [*session.execute(statement(), parameters, bind_arguments=bind).all()]
     except (ProgrammingError, DriftError, VersioningMissingError) as error:
@@ -226,7 +233,8 @@ def _values(
     """Return the rows of a statement, values in place of history objects."""
     found.loader.flush(session)
     mapper = found.loader.mapper
-    return rows(instance, session, lambda: asked.values, parameters, mapper)
+    statement = asked.read
+    return rows(instance, session, lambda: asked.values, parameters, mapper, statement)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from chrononaut_pg._members import BY_QUERY, commit, compared
 from chrononaut_pg._past import is_known
 from chrononaut_pg._past_session import PastSession
 from chrononaut_pg._past_text import not_versioned
+from chrononaut_pg._unheard import Read
 from chrononaut_pg.exceptions import (
     NO_DATA_FOUND,
     UNDEFINED_FUNCTION,
@@ -112,7 +113,7 @@ class Straight:
             for place, name, remote in compared(relation) or ()
         ]
         self._key = self._place_of_key()
-        self._made: dict[str, Select[Any]] = {}
+        self._made: dict[str, Read] = {}
 
     def serves(self, live: Session, connection: Connection) -> bool:
         """Whether the statement may be asked for a session, on its connection."""
@@ -160,7 +161,7 @@ class Straight:
 
     def _read(self, connection: Connection, values: dict[str, Any]) -> Sequence[Any]:
         try:
-            return connection.execute(self._statement(connection), values).all()
+            return self._statement(connection).rows(connection, values)
         except DBAPIError as error:
             said = str(error.orig).splitlines()[0]
             if sqlstate_of(error) == NO_DATA_FOUND:
@@ -169,11 +170,11 @@ class Straight:
                 raise not_versioned(self._table.schema, self._table.name) from error
             raise
 
-    def _statement(self, connection: Connection) -> Select[Any]:
+    def _statement(self, connection: Connection) -> Read:
         name = connection.dialect.identifier_preparer.format_table(self._table)
         found = self._made.get(name)
         if found is None:
-            found = self._made[name] = self._selected(name)
+            found = self._made[name] = Read(self._selected(name))
         return found
 
     def _selected(self, name: str) -> Select[Any]:
