@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn, Self, cast
 from weakref import WeakValueDictionary
 
-from sqlalchemy import Connection, Engine, Table, event
+from sqlalchemy import Connection, Engine, Sequence, Table, event
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import ORMExecuteState, Session
@@ -191,7 +191,8 @@ def _past_class(cls: type[PastSession], live: type[Session]) -> type[PastSession
 def _read_the_past(state: ORMExecuteState) -> None:
     session = state.session
     assert isinstance(session, PastSession)
-    if state.is_insert or state.is_update or state.is_delete:
+    writes = state.is_insert or state.is_update or state.is_delete
+    if writes or isinstance(state.statement, Sequence):
         refuse_write(state.statement)
     connection: Any = session.get_bind(**state.bind_arguments)
     if _has_past(connection):

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from chrononaut_pg._past_relations import Relations
 from chrononaut_pg._statements import PAST
@@ -53,6 +54,18 @@ _WRITES = re.compile(
 )
 
 _UPDATE = re.compile(r"\bupdate\b", re.IGNORECASE)
+
+_OUR_WRITES = re.compile(
+    r"\b(chrononaut\s*\.\s*(?:(?:create|alter|drop|sync)_versioning|auto_sync"
+    r"|(?:drop_)?mark|(?:un)?lock_record|undo_transaction|undo_change|revert_row"
+    r"|restore_row|(?:drop_)?record_changes|append_change_info|(?:open|close)_past))"
+    r"\s*\(",
+    re.IGNORECASE,
+)
+
+_SETS = re.compile(r"\bset_config\s*\(", re.IGNORECASE)
+
+_PATH = "search_path"
 
 _SET = re.compile(r"\bset\b", re.IGNORECASE)
 
@@ -123,6 +136,22 @@ def writes(text: str) -> bool:
     code = _code(text)
     update = _UPDATE.search(code)
     return bool(_WRITES.search(code) or (update and _SET.search(code, update.end())))
+
+
+@lru_cache(maxsize=1024)
+def called_to_write(text: str) -> str | None:
+    """Return the first function of the core that SQL calls and that writes."""
+    found = _OUR_WRITES.search(_code(text))
+    return None if found is None else found[1]
+
+
+def sets_path(text: str, parameters: Any) -> bool:
+    """Return whether SQL with these parameters sets the search_path by a function."""
+    if not _SETS.search(text):
+        return False
+    given = parameters.values() if isinstance(parameters, Mapping) else parameters
+    names = [one for one in given or () if isinstance(one, str)]
+    return _PATH in text.lower() or _PATH in map(str.lower, names)
 
 
 def _code(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     Engine,
+    Sequence,
     delete,
     func,
     insert,
@@ -19,7 +20,15 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import DropTable
 
-from chrononaut_pg import ReadOnlyPastError, time_travel
+from chrononaut_pg import (
+    ReadOnlyPastError,
+    Transaction,
+    lock_record,
+    time_travel,
+    undo_change,
+    undo_transaction,
+    unlock_record,
+)
 from tests.orm.library import Author, Book, book_tag, library
 
 Write = Callable[[Session], Any]
@@ -94,7 +103,11 @@ STATEMENTS: list[Any] = [
     select(select(Book).with_for_update().subquery()),
     select(Book).from_statement(text("delete from book returning *")),
     select(literal_column("1 into unlogged x")),
+    select(func.chrononaut.undo_transaction(1, True)),
+    select(func.set_config("search_path", "public", True)),
+    select(func.pg_catalog.set_config("Search_Path", "public", True)),
     DropTable(TABLE),
+    Sequence("book_id_seq"),
 ]
 
 TEXTS = [
@@ -130,6 +143,11 @@ TEXTS = [
     "commit",
     "savepoint a",
     "vacuum book",
+    "select set_config('search_path', 'public', true)",
+    "select * from chrononaut.undo_change(1)",
+    "select chrononaut . lock_record('book', '1')",
+    "select chrononaut.mark('now')",
+    "select chrononaut.close_past()",
 ]
 
 HARMLESS = [
@@ -140,6 +158,8 @@ HARMLESS = [
     "explain select * from book",
     "explain (analyze, verbose) select title as create from book",
     "show search_path",
+    "select set_config('app.tenant', 'search', true)",
+    "select 'chrononaut.mark(', chrononaut.core_version()",
 ]
 
 
@@ -176,6 +196,27 @@ def test_text_that_writes_or_locks_is_refused(session: Session) -> None:
 def test_text_that_only_reads_is_not_refused(session: Session) -> None:
     reads = {one: executing(text(one)) for one in HARMLESS}
     assert not_refused(session, reads) == HARMLESS
+
+
+def test_what_undoes_or_locks_is_refused_by_name(session: Session) -> None:
+    book = session.get_one(Book, 1)
+    last = session.scalars(select(func.max(Transaction.id))).one()
+    session.commit()
+    writes: dict[str, Write] = {
+        "undo_transaction": lambda s: undo_transaction(s, last),
+        "undo_change": lambda s: undo_change(s, 1),
+        "lock_record": lambda s: lock_record(s.get_one(Book, 1)),
+        "unlock_record": lambda s: unlock_record(book, session=s),
+    }
+    for name, write in writes.items():
+        with (
+            time_travel(session, mark="before") as past,
+            pytest.raises(ReadOnlyPastError, match=rf"^chrononaut\.{name} refused: "),
+        ):
+            write(past)
+    session.commit()
+
+    assert session.scalars(select(func.max(Transaction.id))).one() == last
 
 
 def test_refusals_name_what_was_tried(session: Session) -> None:
