@@ -133,18 +133,28 @@ def declare(model: type[Any], mapper: Mapper[Any]) -> Declaration:
 
 def declaration(model: type[Any]) -> Declaration:
     """Return a model's declaration. Raises NotVersionedError if it has none."""
-    found = _DECLARED.get(model)
-    if found is None and isinstance(model, Table):
-        raise NotVersionedError(
+    found = _DECLARED.get(model) if isinstance(model, type) else None
+    if found is None:
+        raise _undeclared(model)
+    return found
+
+
+def _undeclared(model: Any) -> NotVersionedError:
+    """Say what is wrong with something that should be a versioned model."""
+    if isinstance(model, Table):
+        return NotVersionedError(
             f"{model.name} is a table: a versioned model is asked for",
             hint="Look for it by name in chrononaut.recent_changes.",
         )
-    if found is None:
-        raise NotVersionedError(
-            f"{getattr(model, '__name__', model)!s} is not versioned",
-            hint="Add the mixin Versioned to the model.",
+    if not isinstance(model, type):
+        return NotVersionedError(
+            f"a versioned model is asked for, not a {type(model).__name__} object",
+            hint="Pass the class.",
         )
-    return found
+    return NotVersionedError(
+        f"{model.__name__} is not versioned",
+        hint="Add the mixin Versioned to the model.",
+    )
 
 
 def is_declared(model: type[Any]) -> bool:

@@ -155,7 +155,7 @@ def history_class(model: type[Any]) -> type[Any]:
     since they cannot change any more, and expires the live one.
     Raises NotVersionedError for other classes.
     """
-    found = _CLASSES.get(model)
+    found = _CLASSES.get(model) if isinstance(model, type) else None
     if found is None:
         one = declaration(model)
         configure_mappers()

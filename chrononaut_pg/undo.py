@@ -148,6 +148,9 @@ def revert_row(
         "select chrononaut.revert_row(cast(:target as regclass), cast(:key as jsonb),"
         " version => :version, at => :at, change_id => :change_id)"
     )
+    for name, number in (("version", version), ("change_id", change_id)):
+        if number is not None and not isinstance(number, int):
+            raise TypeError(f"{name} is a number, not a {type(number).__name__}")
     given = {"version": version, "at": at, "change_id": change_id}
     return _put_back(session, target, key, call, given)
 
@@ -233,7 +236,10 @@ def _name(target: type[Any] | Table | str, schemas: Any) -> str:
 def _table(target: type[Any] | Table) -> Any:
     if isinstance(target, Table):
         return target
-    mapper: Mapper[Any] = sa_inspect(target)
+    mapper: Any = sa_inspect(target, raiseerr=False)
+    if not isinstance(mapper, Mapper):
+        kind = type(target).__name__
+        raise TypeError(f"target is a model, a Table or a name, not a {kind} object")
     return mapper.local_table
 
 

@@ -1,6 +1,7 @@
 """Which transactions touched a class, and which versions changed a property."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from chrononaut_pg import (
     UntrackedAttributeError,
     Versioned,
     change_info,
+    history_class,
     listen,
     select_transactions,
     select_versions_that_changed,
@@ -24,6 +26,11 @@ from tests.servers import TemplateOf
 
 class Base(DeclarativeBase):
     pass
+
+
+@dataclass
+class Nameless:
+    name: str
 
 
 class Being(Versioned, Base):
@@ -322,5 +329,9 @@ def test_what_history_cannot_tell_is_an_error() -> None:
     table: Any = Being.__table__
     with pytest.raises(NotVersionedError, match="creature is a table: a versioned mo"):
         select_transactions(table)
+    odd: Any = Nameless(name="unhashable")
+    for asking in (history_class, select_transactions):
+        with pytest.raises(NotVersionedError, match="asked for, not a Nameless object"):
+            asking(odd)
     with pytest.raises(ValueError, match="key of Being has 1 columns, not 2"):
         select_versions_that_changed(Being, "name", key=(1, 2))

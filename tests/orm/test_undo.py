@@ -363,6 +363,17 @@ def test_scoped_sessions(session: Session, engine: Engine) -> None:
     assert shape(session)[0][1] == "Ann"
 
 
+def test_what_names_no_table_or_version_is_refused_by_name(session: Session) -> None:
+    author: Any = session.get_one(Author, 1)
+    author.name = "Bea"
+    session.commit()
+    version: Any = author.versions()[0]
+    with pytest.raises(TypeError, match="a model, a Table or a name, not a Author ob"):
+        revert_row(session, author, 1, version=0)
+    with pytest.raises(TypeError, match="version is a number, not a AuthorHistory"):
+        revert_row(session, Author, 1, version=version)
+
+
 def test_an_async_session_runs_it_in_its_own_way(
     session: Session, engine: Engine
 ) -> None:
