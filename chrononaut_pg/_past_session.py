@@ -6,6 +6,7 @@ version.
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NoReturn, Self, cast
 from weakref import WeakValueDictionary
 
@@ -49,11 +50,10 @@ class PastSession(Session):
         for name, value in vars(live).items():
             self.__dict__.setdefault(name, value)  # what the application has put there
         self.bind = live.bind  # for those who ask for its dialect
-        self.live = live
+        self.live = self.__chrononaut_live__ = live
         self.moment = moment
         self._used: set[Connection] = set()
-        if not event.contains(Session, "before_attach", _refuse_the_past):
-            event.listen(Session, "before_attach", _refuse_the_past)
+        _guard_sessions()
 
     def open(self, mapper: Any = None) -> Self:
         """Resolve the moment on the live session's connection."""
@@ -213,6 +213,12 @@ def _read_the_past(state: ORMExecuteState) -> None:
 def _keep_session(session: Session, instance: Any) -> None:
     """Let the session live as long as its objects, which load the rest of it."""
     sa_inspect(instance).info[_KEY] = _Keeper(session)
+
+
+@cache
+def _guard_sessions() -> None:
+    """Listen, from the first session of the past on, to what is attached to others."""
+    event.listen(Session, "before_attach", _refuse_the_past)
 
 
 def _refuse_the_past(session: Session, instance: Any) -> None:

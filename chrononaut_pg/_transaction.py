@@ -109,7 +109,8 @@ def _session_of(transaction: Transaction, session: Any) -> Session:
             hint="Pass one, as in changes(session=session); with an AsyncSession "
             "execute what select_changes() returns.",
         )
-    return found
+    # Names mean tables of the past there; what happened is the same in the present.
+    return getattr(found, "__chrononaut_live__", found)
 
 
 def elsewhere(id_name: str, bind_key: str) -> property:

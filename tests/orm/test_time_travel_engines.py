@@ -24,6 +24,7 @@ from chrononaut_pg import (
     CoreOlderError,
     NotVersionedError,
     ReadOnlyPastError,
+    Transaction,
     UnknownMomentError,
     Versioned,
     VersioningMissingError,
@@ -183,6 +184,17 @@ def test_unknown_moment_leaves_the_transaction_alive(session: Session) -> None:
     session.commit()
 
     assert session.scalars(BARE).all() == ["Anna", "Rob", "Cid"]
+
+
+def test_what_a_transaction_changed_is_known_in_the_past(session: Session) -> None:
+    last = session.scalars(select(func.max(Transaction.id))).one()
+    with time_travel(session, mark="before") as past:
+        found = past.get_one(Transaction, last)
+        changes = {(one.model, one.operation) for one in found.changes()}
+        entities = found.changed_entities
+
+    assert (Author, "U") in changes
+    assert {model for model, _ in changes if model is not None} == entities.keys()
 
 
 def test_travel_costs_two_round_trips_besides_the_reading(
