@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, text
+from sqlalchemy import Column, Connection, Table, Text, column, text
 from sqlalchemy.orm import Mapper, Session
 
 from chrononaut_pg._past import ask_along, brought_along
@@ -20,7 +20,13 @@ from chrononaut_pg.declarations import (
     table_name,
 )
 
-_ASK = text("select chrononaut._recorded_columns(cast(:tables as regclass[]))::text")
+TABLES = "chrononaut_tables"
+"""The parameter of `RECORDED`: names of tables."""
+
+_ASK = text(f"select chrononaut._recorded_columns(cast(:{TABLES} as regclass[]))::text")
+
+RECORDED = _ASK.columns(column("recorded", Text)).scalar_subquery()
+"""What the registry says of columns, as a part of another statement."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Recorded:
         self._session = session
         self._columns: dict[Table, dict[str, tuple[str, Any]]] = {}
         self._along: dict[Connection, list[Table]] = {}
+        self._brought: list[Table] = []
 
     def ask_along(self, models: Iterable[Declaration]) -> None:
         """Have what `ask` will need brought by the statement that opens the past."""
@@ -53,11 +60,26 @@ class Recorded:
             ask_along(connection, self._names(connection, tables))
             self._along[connection] = tables
 
+    def bring(self, models: Iterable[Declaration]) -> dict[str, Any]:
+        """Return the parameter of a statement that brings `RECORDED` along.
+
+        Empty if there is nothing to ask, or at several places.
+        """
+        self._take_along()
+        new = [one for one in models if not self._columns.keys() >= {*one.tables}]
+        found = self._by_connection(new)
+        if len(found) != 1:
+            return {}
+        [(connection, self._brought)] = found.items()
+        return {TABLES: self._names(connection, self._brought)}
+
+    def brought(self, found: str | None) -> None:
+        """Take what the statement brought along."""
+        self._note(self._brought, found)
+
     def ask(self, models: Iterable[Declaration]) -> None:
         """Ask for the tables of models, unless they came along."""
-        for connection, tables in self._along.items():
-            self._note(tables, brought_along(connection))
-        self._along.clear()
+        self._take_along()
         new = [one for one in models if not self._columns.keys() >= {*one.tables}]
         for connection, tables in self._by_connection(new).items():
             self._ask(connection, tables)
@@ -66,6 +88,11 @@ class Recorded:
         """Ask for tables that are of no model, where that of *mapper* is."""
         bind = {"mapper": mapper}
         self._ask(self._session.connection(bind_arguments=bind), tables)
+
+    def _take_along(self) -> None:
+        for connection, tables in self._along.items():
+            self._note(tables, brought_along(connection))
+        self._along.clear()
 
     def _by_connection(
         self, models: Iterable[Declaration]
@@ -81,7 +108,7 @@ class Recorded:
         new = [table for table in tables if table not in self._columns]
         if new:
             names = self._names(connection, new)
-            self._note(new, connection.scalar(_ASK, {"tables": names}))
+            self._note(new, connection.scalar(_ASK, {TABLES: names}))
 
     def _names(self, connection: Connection, tables: list[Table]) -> list[str]:
         schemas = schemas_of(connection)

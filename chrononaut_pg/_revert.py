@@ -36,6 +36,7 @@ from chrononaut_pg._restorable import (
     relation_of,
     without_later,
 )
+from chrononaut_pg._straight import read_straight
 from chrononaut_pg._together import Along, can_take_along, found_along, queried_with
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
 from chrononaut_pg.exceptions import RevertError
@@ -63,13 +64,9 @@ class Plan:
 
         *past* is it in a session of the past, needed for the relations in *tree*.
         """
-        if tree:
-            self._recorded.ask_along(declared_below(model, tree))
-        for name, below in tree.items():
-            relation = relation_of(type(past), name)
-            members(past, relation, eager(relation.entity.class_, below))
+        self._read_past(model, past, tree)
         key = identity(model, image)
-        live, self._along = found_along(self._session, key, past, tree)
+        live, self._along = found_along(self._session, key, past, tree, self._recorded)
         node = self._nodes[key] = Node(image, live, self._span)
         check_class(live, model)
         for name, below in tree.items():
@@ -105,6 +102,20 @@ class Plan:
                         if not is_only_of_others(relation, type(one), name)
                     }
                     self._read_unmade(other, one, past, deeper)
+
+    def _read_past(self, model: type[Any], past: Any, tree: Tree) -> None:
+        """Load the relations in *tree* of an object of the past."""
+        relations = {name: relation_of(type(past), name) for name in tree}
+        loaded = {name for name in tree if name in vars(past)}
+        for name, relation in relations.items():
+            if not tree[name]:
+                read_straight(past, relation)
+        rest = [name for name in tree if name in loaded or name not in vars(past)]
+        if rest:
+            self._recorded.ask_along(declared_below(model, tree))
+        for name in rest:
+            relation = relations[name]
+            members(past, relation, eager(relation.entity.class_, tree[name]))
 
     def _read(self, node: Node, past: Any, name: str, tree: Tree) -> None:
         """Read one relation of a node, then and now, and what is below it."""

@@ -3,10 +3,10 @@
 Whom an object has in a relation, others of the same model, and the object itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, null, or_, select, tuple_
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper, RelationshipProperty, Session
 
@@ -23,7 +23,8 @@ from chrononaut_pg._members import (
     members,
     rows,
 )
-from chrononaut_pg._restorable import eager, relation_of
+from chrononaut_pg._recorded import RECORDED, Recorded
+from chrononaut_pg._restorable import declared_below, eager, relation_of
 
 Along = dict[str, tuple[list[Any], list[Any]]]
 """Whom an object has in a relation, by its name, and others that were read along."""
@@ -71,12 +72,13 @@ def queried_with(
 
 
 def found_along(
-    session: Session, key: Identity, past: Any, tree: Tree
+    session: Session, key: Identity, past: Any, tree: Tree, recorded: Recorded
 ) -> tuple[Any, Along]:
     """Return an object as it is, and what was read along with it for a revert.
 
     *past* is it as it was, with the relations in *tree*: those whom it had in the first
-    one are read along if possible. None stands for an object that is gone.
+    one are read along if possible, and what *recorded* will be asked for. None stands
+    for an object that is gone.
     """
     for name, below in [*tree.items()][:1]:
         relation = relation_of(type(past), name)
@@ -85,11 +87,27 @@ def found_along(
         others = [identity(type(one), one) for one in was]
         if all(can_take_along(relation, model) for model, _ in others):
             keys = [values for _, values in others]
-            read = _found_with(session, key, relation, keys, options)
+            if not _can_take_owner_along(session, key, relation):
+                break
+            along = recorded.bring(declared_below(key[0], tree))
+            read = _found_with(session, key, relation, keys, options, along)
             if read is not None:
-                live, now, found = read
+                live, now, found, told = read
+                recorded.brought(told)
                 return live, {name: (now, found)}
     return find(session, key), {}
+
+
+def _can_take_owner_along(
+    session: Session, key: Identity, relation: RelationshipProperty[Any]
+) -> bool:
+    """Whether an object can be read along with whom it has in a relation."""
+    return (
+        _is_told_by_key(relation)
+        and relation.parent.class_ is key[0]
+        and None not in key[1]
+        and _are_in_one_place(session, relation.parent, relation.mapper)
+    )
 
 
 def _found_with(
@@ -97,35 +115,34 @@ def _found_with(
     key: Identity,
     relation: RelationshipProperty[Any],
     others: Sequence[Key],
-    options: Iterable[Any] = (),
-) -> tuple[Any, list[Any], list[Any]] | None:
+    options: Iterable[Any],
+    along: Mapping[str, Any],
+) -> tuple[Any, list[Any], list[Any], str | None] | None:
     """Return an object, whom it has in a relation, and others that have certain keys.
 
-    All are read anew. None: that takes several statements, or there is no such object.
+    All are read anew; last is what the registry says, if *along* asks for that. None:
+    there is no such object.
     """
-    if not (
-        _is_told_by_key(relation)
-        and relation.parent.class_ is key[0]
-        and None not in key[1]
-        and _are_in_one_place(session, relation.parent, relation.mapper)
-    ):
-        return None
     size, belongs = _size(relation, others), equal(relation)
     statement = made_once(
-        relation, belongs, ("owner", size), lambda: _with_owner(relation, size)
+        relation,
+        belongs,
+        ("owner", size, bool(along)),
+        lambda: _with_owner(relation, size, bool(along)),
     )
     own = dict(zip(key_names(key[0]), key[1], strict=True))
     values = {place: own[name] for place, name, _ in compared(relation) or ()}
     values.update((f"chrononaut_key_{n}", value) for n, value in enumerate(key[1]))
     values.update(_values(size, others))
+    values.update(along)
     found = rows(session, statement, values, options, True)
     if not found:
         return None
-    live = found[0][0]
-    mine = [one for _, one, is_mine in found if is_mine]
+    live, told = found[0][0], found[0][3]
+    mine = [one for _, one, is_mine, _ in found if is_mine]
     commit(live, relation, mine)
-    rest = [one for _, one, is_mine in found if one is not None and not is_mine]
-    return live, mine, rest
+    rest = [one for _, one, is_mine, _ in found if one is not None and not is_mine]
+    return live, mine, rest, told
 
 
 def _size(relation: RelationshipProperty[Any], others: Sequence[Key]) -> int:
@@ -163,12 +180,14 @@ def _with_others(
     return in_order(relation, found)
 
 
-def _with_owner(relation: RelationshipProperty[Any], size: int) -> Select[Any]:
+def _with_owner(
+    relation: RelationshipProperty[Any], size: int, asks: bool
+) -> Select[Any]:
     owner, other = relation.parent.class_, relation.mapper.class_
     belongs = equal(relation)
     keys = [getattr(owner, name) for name in key_names(owner)]
     found = (
-        select(owner, other, belongs)
+        select(owner, other, belongs, RECORDED if asks else null())
         .outerjoin(other, _among(relation, belongs, size))
         .where(*(key == bindparam(f"chrononaut_key_{n}") for n, key in enumerate(keys)))
     )

@@ -106,6 +106,38 @@ def test_two_statements_read_one_relation(
     assert volumes(session) == [(1, "v", 1), (2, "v", 1)]
 
 
+def test_once_the_past_is_known_to_be_there_nothing_is_opened(
+    session: Session, shelf: Shelf
+) -> None:
+    volume = session.get_one(Volume, 1)
+    volume.versions()[0].revert(relations=["pages"])
+    session.rollback()
+    session.execute(text("update page set text = 'q'"))
+    session.commit()
+    first = volume.versions()[0]
+    session.expunge(first)
+    first = volume.versions()[0]
+    driver: Any = session.connection().connection.dbapi_connection
+    sent: list[str] = []
+
+    class Noting(type(driver.cursor())):  # type: ignore[misc]
+        def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
+            sent.append(query)
+            return super().execute(query, *arguments, **options)
+
+    driver.cursor_factory = Noting
+    first.revert(relations=["pages"])
+    session.commit()
+
+    past, live, *_ = sent
+    assert "chrononaut.as_of(" in past
+    assert "FROM volume LEFT OUTER JOIN page" in live
+    assert "chrononaut._recorded_columns(" in live
+    assert [one.split()[0] for one in sent[2:]] == ["UPDATE", "UPDATE", "select"]
+    assert volumes(session)[0] == (1, "v", 1)
+    assert session.get_one(Page, 1).text == "p"
+
+
 def test_every_driver_brings_the_recorded_columns_along(run: Run) -> None:
     def work(session: Session) -> Any:
         Base.metadata.create_all(session.connection())
@@ -118,6 +150,29 @@ def test_every_driver_brings_the_recorded_columns_along(run: Run) -> None:
         return volumes(session)
 
     assert run(work) == [(1, "v", 1), (2, "v", 1)]
+
+
+def test_every_driver_brings_them_along_when_nothing_is_opened(run: Run) -> None:
+    def work(session: Session) -> Any:
+        Base.metadata.create_all(session.connection())
+        session.commit()
+        filled(session)
+        for change in (
+            "update page set text = 'q'",
+            "alter table page drop text, add text text default 'r'",
+            "select chrononaut.sync_versioning('page')",
+        ):
+            session.execute(text(change))
+        session.commit()
+        for _ in ("opened", "known"):  # the past
+            session.expunge_all()
+            volume = session.get_one(Volume, 2)
+            with pytest.warns(RevertWarning) as told:
+                volume.versions()[0].revert(relations=["pages"])
+            session.rollback()
+        return [one.message.skipped for one in told]  # type: ignore[union-attr]
+
+    assert run(work) == [{"page": {"text": "was not recorded at the time"}}]
 
 
 def test_what_the_registry_says_is_asked_for_at_every_revert(
