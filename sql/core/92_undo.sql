@@ -409,7 +409,8 @@ begin
     perform chrononaut._check_known_keys(v, condition, what);
     v_scope := chrononaut._scope(v, condition, v_range.low, v_range.high);
     return v_scope || jsonb_build_object(
-        'unknown', coalesce(to_jsonb(v_range.hidden), '[]'),
+        'unknown', case when v_range.deletes > 0 then to_jsonb(v.hidden)
+            else coalesce(to_jsonb(v_range.hidden), '[]') end,
         'fresh', v_range.inserts = v_range.total,
         'gone', v_range.deletes = v_range.total,
         'newest', false,

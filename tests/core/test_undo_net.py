@@ -1,5 +1,7 @@
 """What a transaction took back itself, or never recorded, an undo leaves alone."""
 
+import pytest
+
 from tests.core.asking import rows
 from tests.core.undoing import ITEM, in_one, preview, table, undo
 from tests.servers import Db
@@ -52,3 +54,28 @@ def test_a_hidden_change_alone_is_nothing_to_undo(db: Db) -> None:
     )
     done = rows(db, f"select * from chrononaut.undo_change({change}, 'account')")
     assert done == []
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["delete from account where id = 1"],
+        [
+            "update account set id = -1 where id = 1",
+            "update account set id = 1 where id = 2",
+            "update account set id = 2 where id = -1",
+        ],
+    ],
+)
+def test_hidden_columns_of_rows_that_went_are_said_to_be_left_alone(
+    db: Db, statements: list[str]
+) -> None:
+    told: list[str] = []
+    in_one(db, SECRET)
+    done = in_one(db, *statements)
+    db.add_notice_handler(lambda notice: told.append(str(notice.message_primary)))
+    undo(db, done)
+    assert told == [
+        "column password of public.account is left alone:"
+        " it is hidden: its old value is not known"
+    ]
