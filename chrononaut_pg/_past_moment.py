@@ -47,9 +47,7 @@ class Moment:
     opened: WeakKeyDictionary[Engine, "Opened"] = field(
         default_factory=WeakKeyDictionary
     )
-    unfinished: WeakKeyDictionary[Engine, bool] = field(
-        default_factory=WeakKeyDictionary
-    )
+    unfinished: dict[Engine, bool] = field(default_factory=dict)
     """Where it was read by name: whether it is of the transaction that reads."""
 
     @classmethod
@@ -79,6 +77,11 @@ class Moment:
         if mark is not None and "\0" in mark:
             raise UnknownMomentError(f"there is no mark {mark!r}")
         return cls(at, number, mark, before, strict)
+
+    @classmethod
+    def around(cls, transaction: int, before: bool) -> "Moment":
+        """Return the moment after a transaction, or before it, to be read by name."""
+        return cls(None, transaction, None, before, by_name=True)
 
     @classmethod
     def now(cls) -> "Moment":

@@ -106,12 +106,10 @@ def moment_of(version: Any) -> "Moment":
     ended = getattr(version, names["transaction_id"])
     is_deleted = getattr(version, names["operation"]) in ("D", "T")
     if began is not None and not (began == ended and is_deleted):
-        found = Moment.of(None, began, None)
-    elif ended is not None:
-        found = Moment.of(None, ended, None, before=True)
-    else:
-        found = Moment.now()
-    return replace(found, by_name=True)
+        return Moment.around(began, before=False)
+    if ended is not None:
+        return Moment.around(ended, before=True)
+    return replace(Moment.now(), by_name=True)
 
 
 def _made(version: Any, past: "PastSession") -> Any:
