@@ -22,6 +22,7 @@ create or replace function chrononaut.create_versioning(
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
 as $$
 #variable_conflict use_variable
 declare
@@ -247,6 +248,7 @@ create or replace function chrononaut.alter_versioning(
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
 as $$
 #variable_conflict use_variable
 begin
@@ -267,6 +269,7 @@ create or replace function chrononaut.sync_versioning(target regclass)
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
 as $$
 #variable_conflict use_variable
 declare
@@ -289,6 +292,7 @@ create or replace function chrononaut.drop_versioning(
     returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
 as $$
 #variable_conflict use_variable
 declare

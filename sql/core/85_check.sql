@@ -303,6 +303,7 @@ create or replace function chrononaut.check_versioning()
     stable
     security definer
     set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
 as $$
 #variable_conflict use_variable
 declare

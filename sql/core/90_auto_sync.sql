@@ -104,6 +104,7 @@ create or replace function chrononaut._on_ddl()
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
 as $$
 #variable_conflict use_variable
 declare
@@ -199,6 +200,7 @@ create or replace function chrononaut._on_drop()
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
 as $$
 #variable_conflict use_variable
 declare

@@ -93,6 +93,7 @@ create or replace function chrononaut._after_install()
     returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
 as $$
 #variable_conflict use_variable
 declare
