@@ -263,6 +263,19 @@ comment on function chrononaut._moment_until_now(bigint[]) is
     'The moment after all that can be seen, but for some transactions that are later.';
 
 
+do $renewal$
+begin
+    -- It said less once, and what a function returns cannot be replaced.
+    if exists (
+        select from pg_proc p
+        where p.oid = to_regprocedure('chrononaut._moment_of_time(timestamptz)')
+            and not 'own' = any (p.proargnames)) then
+        drop function chrononaut._moment_of_time(timestamptz);
+    end if;
+end
+$renewal$;
+
+
 create or replace function chrononaut._moment_of_time(
     at timestamptz,
     out first bigint,
