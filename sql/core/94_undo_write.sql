@@ -579,6 +579,8 @@ exception
         get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail,
             v_schema = schema_name, v_table = table_name, v_column = column_name,
             v_constraint = constraint_name;
+        perform chrononaut._undo_verify(scopes, what,
+            (scopes #>> '{0,seen}')::pg_catalog.pg_snapshot);
         perform chrononaut._undo_explain(steps, sqlstate, v_message, v_detail,
             array[v_schema, v_table, v_column, v_constraint]);
 end;

@@ -200,12 +200,13 @@ def test_a_writer_that_was_under_way_is_waited_for_and_kept(
         ("insert into item values (4, 4, 'b4', 'c')", "delete from item where id = 4"),
         ("update item set a = 10 where id = 2", "delete from item where id = 2"),
         ("update item set a = 10 where id = 2", "update item set id = 5 where id = 2"),
+        ("delete from item where id = 2", "insert into item values (2, 9, 'b', 'c')"),
     ],
 )
-def test_row_that_others_take_away_meanwhile_is_to_be_tried_again(
+def test_row_that_others_take_away_or_bring_meanwhile_is_to_be_tried_again(
     first: str, meanwhile: str, items: Db, connect: Connect
 ) -> None:
-    """It is not to be taken for one that a trigger or a policy keeps."""
+    """It is not to be taken for one that a trigger keeps, or whose key is taken."""
     done = in_one(items, first)
     writer, watcher = connect(), connect(autocommit=True)
     run(writer, meanwhile)
