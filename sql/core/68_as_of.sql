@@ -229,6 +229,34 @@ comment on function chrononaut._id_to_come() is
     'An id below which all transactions are that recorded something that is to be seen.';
 
 
+create or replace function chrononaut._running_now(own bigint)
+    returns bigint[]
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_snapshot pg_snapshot := pg_current_snapshot();
+    v_begun bigint := pg_snapshot_xmax(v_snapshot)::text::bigint;
+begin
+    if pg_is_in_recovery() then
+        -- A standby keeps its running transactions out of what snapshots show.
+        return array(
+            select x
+            from generate_series(greatest(pg_snapshot_xmin(v_snapshot)::text::bigint,
+                v_begun - 100000), v_begun - 1) x
+            where pg_xact_status(x::text::xid8) = 'in progress');
+    end if;
+    return array(select x::text::bigint from pg_snapshot_xip(v_snapshot) x)
+        || array(select x from generate_series(v_begun, own - 1) x);
+end;
+$$;
+
+comment on function chrononaut._running_now(bigint) is
+    'The other transactions that have a number and cannot be seen yet.';
+
+
 create or replace function chrononaut._moment_until_now(
     later bigint[],
     out first bigint,
@@ -241,8 +269,6 @@ create or replace function chrononaut._moment_until_now(
 as $$
 #variable_conflict use_variable
 declare
-    v_snapshot pg_snapshot := pg_current_snapshot();
-    v_begun bigint := pg_snapshot_xmax(v_snapshot)::text::bigint;
     v_own bigint := pg_current_xact_id_if_assigned()::text::bigint;
     v_base bigint;
 begin
@@ -252,8 +278,7 @@ begin
     own := v_base + v_own;
     first := greatest(first, own + 1);
     running := later
-        || array(select v_base + x::text::bigint from pg_snapshot_xip(v_snapshot) x)
-        || array(select v_base + x from generate_series(v_begun, v_own - 1) x);
+        || array(select v_base + x from unnest(chrononaut._running_now(v_own)) x);
     upto := case when own = any (later) then -9223372036854775808
         else coalesce(pg_sequence_last_value('chrononaut.change_id'), 0) end;
 end;

@@ -163,3 +163,31 @@ def test_standby_answers_all_readers_and_goes_on_once_it_is_promoted(
         assert (newest, rows(copy, NEWEST)[0]) == ([(True, 0)], ("b", "carol"))
         home = "select v from chrononaut.as_of(null::item, mark => 'home')"
         assert (value(copy, home), problems(copy)) == ("a", [])
+
+
+def test_time_that_is_open_on_a_standby_does_not_move_on(
+    origin: Server, copy_of: NewCopy
+) -> None:
+    """Not even if what was running then had a smaller id than what had ended."""
+    standby = copy_of(origin, follows=True)
+    with (
+        psycopg.connect(origin.url("postgres")) as running,
+        psycopg.connect(origin.url("postgres"), autocommit=True) as db,
+        psycopg.connect(standby.url("postgres"), autocommit=True) as copy,
+    ):
+        run(db, "insert into item values (2, 'x')")
+        run(running, "update item set v = 'running' where id = 1")
+        write(db, "bob", "update item set v = 'y' where id = 2")
+        until(copy, "exists (select from item where v = 'y')")
+        now = value(copy, "select clock_timestamp()")
+        run(copy, "select chrononaut.open_past(at => %s)", [now])
+        seen = rows(copy, "select v from item order by id")
+        running.commit()
+        write(db, "bob", "update item set v = 'z' where id = 2")
+        until(copy, "exists (select from public.item where v = 'z')")
+
+        assert (seen, rows(copy, "select v from item order by id")) == (
+            [("a",), ("y",)],
+            [("a",), ("y",)],
+        )
+        assert value(copy, "select v from public.item where id = 1") == "running"
