@@ -507,6 +507,9 @@ begin
     join pg_namespace n on n.oid = c.relnamespace
     where n.nspname = any (schemas) and not (
         chrononaut._has_past_schema(n.nspname)
+        -- Under a name that changed since stands the past of another table, if any.
+        and t.schema_name = n.nspname
+        and t.table_name = c.relname
         and exists (
             select from pg_class o
             where o.relname = c.relname and o.relnamespace =

@@ -109,6 +109,25 @@ def test_two_versioned_tables_that_swap_names_swap_their_pasts(item: Db) -> None
     assert problems(item) == []
 
 
+def test_swapped_names_are_refused_until_the_views_follow(item: Db) -> None:
+    """Under the old name stands the past of the other table."""
+    run(item, "create table app.other (id int primary key, name text)")
+    run(item, "select chrononaut.create_versioning('app.other')")
+    run(item, "alter table app.item rename to item_old")
+    run(item, "alter table app.other rename to item")
+    run(item, "alter table app.item_old rename to other")
+    run(item, "set search_path = app")
+    open_past = "select chrononaut.open_past(mark => 'then')"
+    first = refusal(item, "VH005", open_past)
+    run(item, "select chrononaut.sync_versioning('item')")
+    run(item, "select chrononaut.sync_versioning('other')")
+    run(item, open_past)
+
+    assert "sync_versioning" in str(first.message_hint)
+    assert rows(item, "select id, name from other order by id") == [(1, "a"), (2, "b")]
+    assert rows(item, "select * from item") == []
+
+
 @pytest.mark.parametrize("auto_sync", [False, True])
 def test_view_of_the_applications_on_the_past_stops_neither_ddl_nor_recording(
     item: Db, auto_sync: bool
