@@ -3,7 +3,7 @@
 Whom an object has in a relation, others of the same model, and the object itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, null, or_, select, tuple_
@@ -11,6 +11,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper, RelationshipProperty, Session
 
 from chrononaut_pg._identity import Identity, Key, find, identity, key_names
+from chrononaut_pg._loading import loader_of
 from chrononaut_pg._members import (
     BY_QUERY,
     Tree,
@@ -25,6 +26,7 @@ from chrononaut_pg._members import (
 )
 from chrononaut_pg._recorded import RECORDED, Recorded
 from chrononaut_pg._restorable import declared_below, eager, relation_of
+from chrononaut_pg._unheard import Read
 
 Along = dict[str, tuple[list[Any], list[Any]]]
 """Whom an object has in a relation, by its name, and others that were read along."""
@@ -38,6 +40,9 @@ _MOST = 8
 
 _TOLD_BY_KEY = "chrononaut_told_by_key"
 """Where the info of a relation keeps whether the key of an object says whom it has."""
+
+_READS = "chrononaut_reads"
+"""Where it keeps what reads an object with whom it has."""
 
 _JOINING = ("joined", False, "subquery")
 
@@ -123,19 +128,22 @@ def _found_with(
     All are read anew; last is what the registry says, if *along* asks for that. None:
     there is no such object.
     """
-    size, belongs = _size(relation, others), equal(relation)
-    statement = made_once(
-        relation,
-        belongs,
-        ("owner", size, bool(along)),
-        lambda: _with_owner(relation, size, bool(along)),
-    )
+    size = _size(relation, others)
     own = dict(zip(key_names(key[0]), key[1], strict=True))
     values = {place: own[name] for place, name, _ in compared(relation) or ()}
     values.update((f"chrononaut_key_{n}", value) for n, value in enumerate(key[1]))
     values.update(_values(size, others))
     values.update(along)
-    found = rows(session, statement, values, options, True)
+    if not options and size != _ANY_NUMBER and _serve(session, relation):
+        found = _loaded(session, relation, size, values, bool(along))
+    else:
+        statement = made_once(
+            relation,
+            equal(relation),
+            ("owner", size, bool(along)),
+            lambda: _with_owner(relation, size, bool(along)),
+        )
+        found = rows(session, statement, values, options, True)
     if not found:
         return None
     live, told = found[0][0], found[0][3]
@@ -143,6 +151,43 @@ def _found_with(
     commit(live, relation, mine)
     rest = [one for _, one, is_mine, _ in found if one is not None and not is_mine]
     return live, mine, rest, told
+
+
+def _serve(session: Session, relation: RelationshipProperty[Any]) -> bool:
+    """Whether objects on both sides of a relation can be made of rows at once."""
+    return all(
+        loader_of(mapper.class_).serves(session)
+        for mapper in (relation.parent, relation.mapper)
+    )
+
+
+def _loaded(
+    session: Session,
+    relation: RelationshipProperty[Any],
+    size: int,
+    values: Mapping[str, Any],
+    asks: bool,
+) -> list[Any]:
+    """Return what `_with_owner` reads, without the ORM's loader."""
+    owner, other = loader_of(relation.parent.class_), loader_of(relation.mapper.class_)
+    reads: dict[Any, Read] = relation.info.setdefault(_READS, {})
+    if (size, asks) not in reads:
+        reads[size, asks] = Read(_with_owner(relation, size, asks, _columns_of))
+    read = reads[size, asks]
+    place = {"mapper": relation.parent, "clause": read.statement}
+    found = read.rows(session.connection(bind_arguments=place), values)
+    first, last = len(owner.attributes), len(owner.attributes) + len(other.attributes)
+    own = owner.values([*owner.attributes], [row[:first] for row in found[:1]])
+    rest = other.values([*other.attributes], [row[first:last] for row in found])
+    lives = owner.objects(session, own)
+    return [
+        (lives[0], one, *row[last:])
+        for one, row in zip(other.objects(session, rest), found, strict=True)
+    ]
+
+
+def _columns_of(model: type[Any]) -> list[Any]:
+    return [getattr(model, name) for name in loader_of(model).attributes]
 
 
 def _size(relation: RelationshipProperty[Any], others: Sequence[Key]) -> int:
@@ -181,13 +226,19 @@ def _with_others(
 
 
 def _with_owner(
-    relation: RelationshipProperty[Any], size: int, asks: bool
+    relation: RelationshipProperty[Any],
+    size: int,
+    asks: bool,
+    selected: Callable[[type[Any]], list[Any]] = lambda model: [model],
 ) -> Select[Any]:
+    """Return a statement for an object and others; *selected* is what of each."""
     owner, other = relation.parent.class_, relation.mapper.class_
     belongs = equal(relation)
     keys = [getattr(owner, name) for name in key_names(owner)]
+    wanted = (*selected(owner), *selected(other), belongs)
     found = (
-        select(owner, other, belongs, RECORDED if asks else null())
+        select(*wanted, RECORDED if asks else null())
+        .select_from(owner)
         .outerjoin(other, _among(relation, belongs, size))
         .where(*(key == bindparam(f"chrononaut_key_{n}") for n, key in enumerate(keys)))
     )
