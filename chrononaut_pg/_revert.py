@@ -38,6 +38,7 @@ from chrononaut_pg._restorable import (
 )
 from chrononaut_pg._straight import read_straight
 from chrononaut_pg._together import Along, can_take_along, found_along, queried_with
+from chrononaut_pg._turned import turn
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
 from chrononaut_pg.exceptions import RevertError
 from chrononaut_pg.session import add_extras
@@ -56,6 +57,7 @@ class Plan:
         self._recorded = Recorded(session)
         self._nodes: dict[Identity, Node] = {}
         self._fresh: set[int] = set()
+        self._turned: set[int] = set()
         self._along: Along = {}
         self.skipped: dict[str, dict[str, str]] = {}
 
@@ -199,6 +201,7 @@ class Plan:
         keyed = [(n, r) for n in nodes for r in n.relations if n.live is not None]
         for node, relation in keyed:
             hold(node.live, relation.of, relation.present)
+        self._turned = turn(nodes)
         self._remove(nodes)  # may flush, so that nobody may be without a parent yet
         for node, relation in keyed:
             if mixed(node.live, relation.of):
@@ -228,7 +231,7 @@ class Plan:
                 kept = {id(one.live) for one in relation.wanted}
                 then = {id(one): was for one, was in relation.moved}
                 for one in relation.present:
-                    if id(one) in kept:
+                    if id(one) in kept or id(one) in self._turned:
                         continue
                     was = then.get(id(one))
                     if was is not None and id(one) not in wanted:
