@@ -14,6 +14,7 @@ from sqlalchemy.orm import Mapper, Session, object_session
 
 from chrononaut_pg import _association as association
 from chrononaut_pg._comparing import same
+from chrononaut_pg._extras import add_extras
 from chrononaut_pg._identity import Identity, find_all, identity
 from chrononaut_pg._members import Tree, hold, is_one, members, mixed, put, take
 from chrononaut_pg._nodes import Node, Relation
@@ -41,7 +42,6 @@ from chrononaut_pg._together import Along, can_take_along, found_along, queried_
 from chrononaut_pg._turned import turn
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
 from chrononaut_pg.exceptions import RevertError
-from chrononaut_pg.session import add_extras
 
 
 class Plan:

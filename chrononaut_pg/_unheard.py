@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection, Select, TextualSelect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
@@ -44,7 +44,7 @@ class _Compiled:
 class Read:
     """A statement that only reads, and that is made once."""
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(self, statement: Select[Any] | TextualSelect) -> None:
         self.statement = statement
         self._compiled: WeakKeyDictionary[Dialect, _Compiled] = WeakKeyDictionary()
 
@@ -81,7 +81,7 @@ def _is_unheard(connection: Connection) -> bool:
     )
 
 
-def _compile(statement: Select[Any], dialect: Dialect) -> _Compiled:
+def _compile(statement: Select[Any] | TextualSelect, dialect: Dialect) -> _Compiled:
     compiled: Any = statement.compile(dialect=dialect)
     names = {name: bind.type for bind, name in compiled.bind_names.items()}
     converts = {

@@ -299,7 +299,7 @@ def append_change_info(*instances: Any, **extra: Any) -> Iterator[None]:
     may come after the block; an exception that leaves the block takes it off again.
     Raises NotVersionedError for other objects.
     """
-    from chrononaut_pg.session import add_extras, remove_extras
+    from chrononaut_pg._extras import add_extras, remove_extras
 
     for instance in instances:
         if not is_declared(type(instance)):

@@ -4,16 +4,22 @@ Engines get the handlers of `chrononaut_pg._emission`; sessions get hooks around
 flushes, for what only they know: which objects are written, and the extras of each.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import WeakKeyDictionary, ref
 
-from sqlalchemy import Connection, Engine, Table, event, text
-from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import InstanceState, Session, scoped_session, sessionmaker
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from chrononaut_pg._emission import Listener, listen_to_engine, listener_of
+from chrononaut_pg._extras import (
+    append_extras,
+    forget_extras,
+    has_extras,
+    keep_extras,
+    place_of,
+    written,
+)
 from chrononaut_pg._providers import (
     Provider,
     act,
@@ -27,26 +33,9 @@ from chrononaut_pg._providers import (
 )
 from chrononaut_pg._strict import FLUSHING, refuse
 from chrononaut_pg.capture import SAMPLES, asking, captured, current_capture, overrides
-from chrononaut_pg.context import UserId, compose, said, to_json
+from chrononaut_pg.context import UserId, compose, said
 from chrononaut_pg.declarations import (
     declaration,
-    is_declared,
-    key_columns,
-    schemas_of,
-    table_name,
-)
-
-_EXTRAS = "chrononaut_extras"
-
-_WRITTEN = "chrononaut_written"
-
-_WITH_EXTRAS: WeakSet[InstanceState[Any]] = WeakSet()
-"""The objects that carry extras, so that flushes without any cost nothing."""
-
-_APPEND = text(
-    "select sum(chrononaut.append_change_info(cast(o.target as regclass), o.keys,"
-    " o.extras)) from jsonb_to_recordset(cast(:objects as jsonb))"
-    " o(target text, keys jsonb, extras jsonb)"
 )
 
 
@@ -121,36 +110,6 @@ def announce(session: Any) -> None:
         listener.announce(connection)
 
 
-def add_extras(instance: Any, extras: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Keep extras on an object until a flush that writes it is committed.
-
-    Returns those that the object had before.
-    """
-    to_json(extras)
-    state: InstanceState[Any] = sa_inspect(instance)
-    before: Mapping[str, Any] = state.info.get(_EXTRAS, {})
-    _WITH_EXTRAS.add(state)
-    state.info[_EXTRAS] = {**before, **extras}
-    return before
-
-
-def remove_extras(
-    instance: Any, extras: Mapping[str, Any], before: Mapping[str, Any]
-) -> None:
-    """Take off an object the extras that were added, and have those before again."""
-    state: InstanceState[Any] = sa_inspect(instance)
-    now = state.info.pop(_EXTRAS, None)
-    if now is None:  # committed in the meantime
-        return
-    mine = {name for name, value in extras.items() if now.get(name) is value}
-    kept = {name: value for name, value in now.items() if name not in mine}
-    kept |= {name: value for name, value in before.items() if name in mine}
-    if kept:
-        state.info[_EXTRAS] = kept
-    else:
-        _WITH_EXTRAS.discard(state)
-
-
 def hear_flushes() -> None:
     """Have the extras of objects sent by the flushes of all sessions."""
     _hook(Session)
@@ -203,9 +162,9 @@ def _before_flush(session: Session, flush_context: Any, instances: Any) -> None:
     act(session)
     if not anybody_strict() and current_capture(None) is None:
         return
-    written = _written(session)
+    found = written(session)
     samples: dict[type[Any], Any] = {}
-    for instance in written:
+    for instance in found:
         samples.setdefault(type(instance), instance)
         provider = _provider(session, instance)
         if provider is not None and _lacks_extra(provider, instance):
@@ -216,7 +175,7 @@ def _before_flush(session: Session, flush_context: Any, instances: Any) -> None:
 
 def _lacks_extra(provider: Provider, instance: Any) -> bool:
     strict = provider.require_extra
-    if strict is None or not strict() or sa_inspect(instance).info.get(_EXTRAS):
+    if strict is None or not strict() or has_extras(instance):
         return False
     info = provider.info(said(), (None, None), {})
     if overrides(type(instance)):
@@ -228,93 +187,21 @@ def _lacks_extra(provider: Provider, instance: Any) -> bool:
 
 def _after_flush(session: Session, flush_context: Any) -> None:
     FLUSHING.set(None)
-    samples = SAMPLES.get() or {}
-    if not samples and not _WITH_EXTRAS:
-        return
-    wanted: dict[Any, dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]] = {}
-    for instance in _written(session):
-        state: InstanceState[Any] = sa_inspect(instance)
-        extras = {**_own_extras(instance, samples), **state.info.get(_EXTRAS, {})}
-        if extras:
-            session.info.setdefault(_WRITTEN, []).append(state)
-            connection = session.connection(bind_arguments=_place(session, instance))
-            for table, key in _keys(state):
-                name = table_name(table, schemas_of(connection))
-                tables = wanted.setdefault(connection, {})
-                tables.setdefault(name, []).append((key, extras))
-    for connection, tables in wanted.items():
-        objects = ", ".join(_appended(name, found) for name, found in tables.items())
-        connection.execute(_APPEND, {"objects": f"[{objects}]"})
+    append_extras(session, SAMPLES.get() or {})
     SAMPLES.set(None)
-
-
-def _appended(name: str, found: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """Return as JSON what is appended to changes of one table."""
-    keys, extras = zip(*found, strict=True)
-    texts = [to_json(one) for one in extras]
-    said = texts[0] if len({*texts}) == 1 else f"[{', '.join(texts)}]"
-    return (
-        f'{{"target": {json.dumps(name)}, "keys": {json.dumps(keys, default=str)}, '
-        f'"extras": {said}}}'
-    )
-
-
-def _own_extras(instance: Any, samples: Mapping[type[Any], Any]) -> dict[str, Any]:
-    """Return the extras that a model's methods say of this object and not of all."""
-    sample = samples.get(type(instance))
-    if sample is None or sample is instance:
-        return {}
-    with asking({}):
-        one = declaration(type(instance))
-        common = captured(one, sample).get("extra", {})
-        own = captured(one, instance).get("extra", {})
-    return {name: value for name, value in own.items() if common.get(name) != value}
 
 
 def _after_commit(session: Session) -> None:
     if session.in_nested_transaction():
         return
-    for state in session.info.pop(_WRITTEN, ()):
-        state.info.pop(_EXTRAS, None)
-        _WITH_EXTRAS.discard(state)
+    forget_extras(session)
 
 
 def _after_soft_rollback(session: Session, previous: Any) -> None:
     FLUSHING.set(None)
     SAMPLES.set(None)
     if previous.parent is None:
-        session.info.pop(_WRITTEN, None)
-
-
-def _written(session: Session) -> list[Any]:
-    """Return the versioned objects that a flush writes."""
-    changed = (one for one in session.dirty if session.is_modified(one))
-    candidates: Iterable[Any] = (*session.new, *changed, *session.deleted)
-    return [one for one in candidates if is_declared(type(one))]
-
-
-def _keys(state: InstanceState[Any]) -> Iterable[tuple[Table, dict[str, Any]]]:
-    """Yield table and key of each versioned row of an object, before and after."""
-    one = declaration(state.class_)
-    old = dict(
-        zip(one.mapper.primary_key, state.key[1] if state.key else (), strict=False)
-    )
-    for table in one.tables:
-        columns = key_columns(one, table)
-        keys = [
-            {c.name: _key_value(state, c, known) for c in columns}
-            for known in (old, {})
-        ]
-        for key in keys if keys[0] != keys[1] else keys[:1]:
-            yield table, key
-
-
-def _key_value(state: InstanceState[Any], column: Any, known: Mapping[Any, Any]) -> Any:
-    prop = state.mapper.get_property_by_column(column)
-    for one in prop.columns:
-        if one in known:
-            return known[one]
-    return state.dict.get(prop.key)
+        keep_extras(session)
 
 
 def _provider(target: Any, instance: Any = None) -> Provider | None:
@@ -326,18 +213,11 @@ def _provider(target: Any, instance: Any = None) -> Provider | None:
     if not isinstance(target, Session):
         listener = _listener(target)
         return None if listener is None else listener.provider
-    bind = target.get_bind(**({} if instance is None else _place(target, instance)))
+    bind = target.get_bind(**({} if instance is None else place_of(target, instance)))
     own, listener = provider_of(target), _listener(bind)
     if listener is None or own is None:
         return own if listener is None else listener.provider
     return listener.provider.merged(own)
-
-
-def _place(session: Session, instance: Any) -> dict[str, Any]:
-    """Return what tells a session in which of its databases an object is."""
-    place = {"mapper": sa_inspect(type(instance))}
-    # A ShardedSession decides by the object.
-    return place | ({"instance": instance} if session.connection_callable else {})
 
 
 def _listener(bind: Any) -> Listener | None:
