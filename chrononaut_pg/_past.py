@@ -42,7 +42,8 @@ _KEY = "chrononaut_past"
 _DECLARED = "chrononaut_declared"
 """The execution option that holds the tables of versioned models."""
 
-_FUNCTION = "_enter_past(timestamptz, bigint, text, boolean, boolean, boolean)"
+_FUNCTION = "_related_condition(oid, name[])"
+"""The youngest of the core's functions that reads of the past call."""
 
 _CHECK = f"""
 select to_regprocedure('chrononaut.core_version()') is not null,

@@ -220,6 +220,7 @@ _HARMLESS = frozenset(
         "to_regclass",
         "pg_current_xact_id_if_assigned",
         "chrononaut.as_of",
+        "chrononaut._related",
         "chrononaut.changes_by",
         "chrononaut.changes_of",
     ]

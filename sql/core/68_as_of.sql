@@ -1007,7 +1007,7 @@ begin
         select p.oid::regprocedure::text
         from pg_proc p
         join pg_type t on t.oid = p.proargtypes[0]
-        where p.pronamespace = 'chrononaut'::regnamespace and p.proname = 'as_of'
+        where p.pronamespace = 'chrononaut'::regnamespace and p.proname in ('as_of', '_related')
             and t.typrelid = v.relid
     loop
         execute 'drop function ' || v_function;
@@ -1016,7 +1016,7 @@ end;
 $$;
 
 comment on function chrononaut._drop_as_of(chrononaut.versioning) is
-    'Drops as_of() of a table whose changes are no longer recorded.';
+    'Drops what reads the past of a table whose changes are no longer recorded.';
 
 
 create or replace function chrononaut.mark(name text)

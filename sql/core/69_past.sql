@@ -206,6 +206,13 @@ as $$
                 -- A subquery, to be asked once, not for the as_of() of every table.
                 and p.prosrc = (select chrononaut._past_query(v, chrononaut._asked_moment())))
         union all
+        select 'what reads its related rows is missing'
+        where not exists (
+            select from pg_proc p
+            join pg_type t on t.oid = p.proargtypes[0]
+            where p.pronamespace = 'chrononaut'::regnamespace and p.proname = '_related'
+                and t.typrelid = v.relid)
+        union all
         select 'the view of its past is not the generated one'
         where (chrononaut._has_past_schema(v.schema_name)
                 or has_database_privilege(chrononaut._owner(), current_database(), 'create')

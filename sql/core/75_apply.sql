@@ -151,6 +151,7 @@ begin
     perform chrononaut._write_changes_function(v);
     perform chrononaut._write_append(v);
     perform chrononaut._write_as_of(v);
+    perform chrononaut._write_related(v);
     perform chrononaut._write_past(v);
     perform chrononaut._grant(v);
     perform chrononaut._write_triggers(v);

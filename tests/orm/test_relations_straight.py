@@ -1,6 +1,6 @@
 """Relations of versions that one statement reads: they are those of the opened past.
 
-The first read on an engine opens the past, those that follow ask `chrononaut.as_of`.
+The first read on an engine opens the past, those that follow ask a function.
 """
 
 import enum
@@ -185,7 +185,7 @@ def test_one_statement_reads_a_relation(engine: Engine, shop: Shop) -> None:
         found, sent = reads_of(engine, version, "goods")
         assert [type(one) for one in found] == [Good] * len(found)
         assert len(sent) == 1
-        assert "chrononaut.as_of" in sent[0]
+        assert "chrononaut._related" in sent[0]
 
 
 def test_values_are_those_of_the_opened_past(shop: Shop, session: Session) -> None:

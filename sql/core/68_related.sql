@@ -1,0 +1,145 @@
+-- Reading the few rows that a version was related to.
+--
+-- as_of() is planned in every transaction that asks it: for some rows by a foreign key that
+-- takes three times as long as reading them. These functions are plpgsql, so that a session
+-- plans each question once. Safe to replay.
+
+create or replace function chrononaut._equality(kind oid)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- What has no operator class of its own is compared by one of PostgreSQL's.
+    select coalesce((
+        select format('operator(%I.%s)', n.nspname, o.oprname)
+        from pg_type t
+        join pg_opclass c on c.opcintype = case t.typtype when 'd' then t.typbasetype else t.oid end
+            and c.opcdefault
+        join pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+        join pg_amop p on p.amopfamily = c.opcfamily and p.amopstrategy = 3
+            and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
+        join pg_operator o on o.oid = p.amopopr
+        join pg_namespace n on n.oid = o.oprnamespace
+        where t.oid = kind), 'operator(pg_catalog.=)')
+$$;
+
+comment on function chrononaut._equality(oid) is
+    'The operator by which values of a type are equal, qualified.';
+
+
+create or replace function chrononaut._related_condition(target oid, columns name[])
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(format('p.%I %s ($3)[%s]::%s', a.attname,
+        chrononaut._equality(a.atttypid), k.position, format_type(a.atttypid, -1)),
+        ' and ' order by k.position)
+    from unnest(columns) with ordinality k(name, position)
+    join pg_attribute a on a.attrelid = target and a.attname = k.name and not a.attisdropped
+    having count(*) = cardinality(columns)
+$$;
+
+comment on function chrononaut._related_condition(oid, name[]) is
+    'The condition that columns of p have the values that $3 has as text.';
+
+
+create or replace function chrononaut._related_columns(v chrononaut.versioning)
+    returns table (columns name[])
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- In the order of their names, as whoever asks has them.
+    select array_agg(u.name order by u.name collate "C")
+    from (
+        select 0 as id, k.name
+        from unnest(v.key) k(name)
+        union all
+        select c.oid, a.attname
+        from pg_constraint c
+        cross join unnest(c.conkey) k(attnum)
+        join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.attnum
+        where c.conrelid = v.relid and c.contype = 'f'
+    ) u
+    group by u.id
+    order by min(u.id::bigint)
+    limit 12
+$$;
+
+comment on function chrononaut._related_columns(chrononaut.versioning) is
+    'Columns by which rows of a table are most likely asked for: its key and foreign keys.';
+
+
+create or replace function chrononaut._related_body(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    with shape as (
+        select string_agg(format('%I', a.attname), ', ' order by a.attnum) as names,
+            string_agg(format('p.%I::%s', a.attname, format_type(a.atttypid, -1)), ', '
+                order by a.attnum) as "values"
+        from pg_attribute a
+        where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
+    ), query as (
+        select format('select %s from (%s) p(%s) where ', s."values",
+            chrononaut._past_query(v, 'chrononaut._moment(null, $4, null, $5)'), s.names) as text
+        from shape s
+    ), known as (
+        select distinct c.columns, chrononaut._related_condition(v.relid, c.columns) as condition
+        from chrononaut._related_columns(v) c
+    )
+    select format('#variable_conflict use_column
+begin
+%s
+return query execute %L || chrononaut._related_condition(
+    (select t.typrelid from pg_catalog.pg_type t
+        where t.oid operator(pg_catalog.=) pg_catalog.pg_typeof($1)), $2)
+    using $1, $2, $3, $4, $5;
+end',
+        (select string_agg(format('if $2 operator(pg_catalog.=) %L::pg_catalog.name[] then
+    return query %s%s;
+    return;
+end if;', k.columns, q.text, k.condition), chr(10)) from known k where k.condition is not null),
+        q.text)
+    from query q
+$$;
+
+comment on function chrononaut._related_body(chrononaut.versioning) is
+    'The body of the function that reads related rows.';
+
+
+create or replace function chrononaut._write_related(v chrononaut.versioning)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_table text := format('%I.%I', v.schema_name, v.table_name);
+    v_arguments text := v_table || ', name[], text[], bigint, boolean';
+    v_shape text;
+begin
+    select string_agg(format('%I %s', a.attname, format_type(a.atttypid, -1)), ', ' order by a.attnum)
+    into v_shape
+    from pg_attribute a
+    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped;
+    -- Replaced where it can be: others may be reading.
+    if pg_get_function_result(to_regprocedure(format('chrononaut._related(%s)', v_arguments)))
+        <> format('TABLE(%s)', v_shape) then
+        execute format('drop function chrononaut._related(%s)', v_arguments);
+    end if;
+    execute format('create or replace function chrononaut._related(%s) '
+            'returns table (%s) language plpgsql stable as %L',
+        v_arguments, v_shape, chrononaut._related_body(v));
+    execute format('comment on function chrononaut._related(%s) is %L', v_arguments,
+        format('Rows of %s with values in columns, after (before) a transaction.', v_table));
+end;
+$$;
+
+comment on function chrononaut._write_related(chrononaut.versioning) is
+    'Replaces the function that reads what versions were related to in a table.';
