@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column, and_, exists, or_
+from sqlalchemy import Column, and_, exists, literal_column, or_, select, union_all
 
 from chrononaut_pg._row_changes import models_of
 from chrononaut_pg._views import history_table, history_with
@@ -31,30 +31,45 @@ def history_of(one: Declaration, *columns: Column[Any]) -> Any:
     """Return an alias of a model's history: key, meta columns and what is asked for."""
     kind = _kind(one)
     owner = models_of(one.table)[0]
-    wanted = columns if kind is None else (*columns, kind)
+    if kind is None or any(given is kind for given in columns):
+        wanted = columns
+    else:
+        wanted = (*columns, kind)
     return history_with(owner, *wanted).alias()
 
 
 def of_class(one: Declaration, history: Any) -> list[Any]:
-    """Return conditions that rows of a shared table are of the model's class."""
+    """Return conditions that rows of a shared table are, or become, of the class."""
     kind = _kind(one)
     if not one.mapper.single or kind is None:
         return []
     wanted = [mapper.polymorphic_identity for mapper in one.mapper.self_and_descendants]
-    later = history_of(one)
-    # What an insert has is its key; a later image tells what it was.
-    inserted = and_(
-        history.c["chrononaut:operation"] == "I",
-        or_(
-            exists().where(
-                *same_key(one, later, history),
-                later.c["chrononaut:change_id"] > history.c["chrononaut:change_id"],
-                later.c[kind.name].in_(wanted),
-            ),
-            exists().where(*live_key(one, history), kind.in_(wanted)),
-        ),
+    # What an insert has is its key, and an update may give a row to another class.
+    left = left_by(one, kind, history)
+    became = select(left.c.value).order_by(left.c.place).limit(1).scalar_subquery()
+    lasts = history.c["chrononaut:operation"].in_(("I", "U"))
+    return [or_(history.c[kind.name].in_(wanted), and_(lasts, became.in_(wanted)))]
+
+
+def left_by(one: Declaration, column: Column[Any], history: Any) -> Any:
+    """Return what a change left of a column: the next image's value or the live."""
+    later = history_of(one, column)
+    number = later.c["chrononaut:change_id"]
+    image = (
+        select(later.c[column.name].label("value"), literal_column("0").label("place"))
+        .where(
+            *same_key(one, later, history), number > history.c["chrononaut:change_id"]
+        )
+        .order_by(number)
+        .limit(1)
+        .correlate(history)
     )
-    return [or_(history.c[kind.name].in_(wanted), inserted)]
+    live = (
+        select(column.label("value"), literal_column("1").label("place"))
+        .where(*live_key(one, history))
+        .correlate(history)
+    )
+    return union_all(image, live).subquery()
 
 
 def same_key(one: Declaration, left: Any, right: Any) -> list[Any]:

@@ -13,18 +13,16 @@ from sqlalchemy import (
     cast,
     func,
     literal,
-    literal_column,
     null,
     or_,
     select,
     tuple_,
-    union_all,
 )
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import aliased
 
 from chrononaut_pg._stretches import between, bounds, listed
-from chrononaut_pg._touched import belongs, history_of, live_key, of_class, same_key
+from chrononaut_pg._touched import belongs, history_of, left_by, of_class
 from chrononaut_pg.declarations import Declaration, key_columns
 from chrononaut_pg.history import history_class, key_names, meta, meta_attribute
 
@@ -191,7 +189,7 @@ def _merged(
     if hidden:
         did: Any = last.c.told
     else:
-        left = _left(owner, column, last)
+        left = left_by(owner, column, last)
         value = cast(left.c.value, Text)
         differs = case(
             (last.c.begun, value.is_not(None)),
@@ -237,34 +235,13 @@ def _changed(
     if column in one.all_hidden:
         did: Any = _told(history.c["chrononaut:change_info"], column)
     else:
-        left = _left(one, column, history)
+        left = left_by(one, column, history)
         value, old = cast(left.c.value, Text), cast(history.c[column.name], Text)
         differs = case(
             (operation == "I", value.is_not(None)), else_=value.is_distinct_from(old)
         )
         did = select(differs).order_by(left.c.place).limit(1).scalar_subquery()
     return and_(operation.in_(("I", "U")), did)
-
-
-def _left(one: Declaration, column: Column[Any], history: Any) -> Any:
-    """Return what a change left of a column: the next image's value or the live."""
-    later = history_of(one, column)
-    number = later.c["chrononaut:change_id"]
-    image = (
-        select(later.c[column.name].label("value"), literal_column("0").label("place"))
-        .where(
-            *same_key(one, later, history), number > history.c["chrononaut:change_id"]
-        )
-        .order_by(number)
-        .limit(1)
-        .correlate(history)
-    )
-    live = (
-        select(column.label("value"), literal_column("1").label("place"))
-        .where(*live_key(one, history))
-        .correlate(history)
-    )
-    return union_all(image, live).subquery()
 
 
 def _told(info: Any, column: Column[Any]) -> ColumnElement[bool]:

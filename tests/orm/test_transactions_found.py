@@ -292,6 +292,23 @@ def test_what_a_transaction_did_to_a_row_of_several_tables_is_one_change(
     assert pages("secret", 3) == [[(1, 1), (2, 3)]]
 
 
+def test_a_row_that_becomes_one_of_a_class_is_found_by_it(session: Session) -> None:
+    for number in (1, 2):
+        saved(session, Being(id=number))
+    for statement in (
+        "update creature set kind = 'cat', lives = 9 where id = 1",
+        "update creature set name = 'b' where id = 2",
+        "update creature set kind = 'being', lives = 8 where id = 1",
+        "update creature set name = 'c' where id = 1",
+    ):
+        session.execute(text(statement))
+        session.commit()
+
+    assert touched(session, Cat) == [2, 4]
+    assert versions(session, Cat, "lives") == [("Cat", 1, 1)]
+    assert versions(session, Cat, "kind") == [("Cat", 1, 1)]
+
+
 def test_composite_keys_and_names_of_ours_are_no_trouble(session: Session) -> None:
     saved(session, Place(row="a", number=1, change_id=1), taken=True, transaction_id=2)
     saved(session, Place(row="b", number=1))
