@@ -441,7 +441,9 @@ begin
         using errcode = 'VH008',
               schema = tg_table_schema,
               table = tg_table_name,
-              hint = 'History is removed by chrononaut.drop_versioning(..., drop_history => true).';
+              hint = case when tg_table_schema = 'chrononaut'
+                  then 'What was locked and unlocked is kept for good.'
+                  else 'History is removed by chrononaut.drop_versioning(..., drop_history => true).' end;
 end;
 $$;
 

@@ -177,7 +177,8 @@ def test_locks_are_listed_and_every_event_is_kept(db: Db) -> None:
 def test_events_cannot_be_rewritten(db: Db, write: str) -> None:
     create_items(db)
     lock(db, ONE)
-    refusal(db, "VH008", write)
+    found = refusal(db, "VH008", write).message_hint
+    assert found == "What was locked and unlocked is kept for good."
 
 
 def test_unlocked_record_can_be_written_and_locked_again(db: Db) -> None:
