@@ -11,7 +11,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.orm import Mapper, Session
 
 _KEY = "chrononaut_overriding"
-"""Where a session and, during its flush, a connection keep the tables concerned."""
+"""Where a model, a session and, during its flush, a connection keep these tables."""
 
 _TOLD = "chrononaut_overriding_told"
 
@@ -22,11 +22,14 @@ _INSERT = re.compile(
 
 def allow_keys(session: Session, mapper: Mapper[Any]) -> None:
     """Let the session's next flush insert rows of a model with keys of their own."""
-    tables = {
-        table
-        for table in mapper.tables
-        if any(c.identity is not None and c.identity.always for c in table.columns)
-    }
+    info = mapper.class_manager.info
+    tables = info.get(_KEY)
+    if tables is None:  # looked for once
+        tables = info[_KEY] = [
+            table
+            for table in mapper.tables
+            if any(c.identity is not None and c.identity.always for c in table.columns)
+        ]
     if not tables:
         return
     session.info.setdefault(_KEY, {}).update(dict.fromkeys(tables, mapper))

@@ -126,10 +126,10 @@ class Recorded:
 
     def knows(self, column: Column[Any], span: Span, value: Any) -> bool:
         """Whether a value read from history says what the column held."""
-        state, periods = self._of(column)
-        if value is not None or state == "unknown":
+        if value is not None:
             return True
-        return _within(periods, span)
+        state, periods = self._of(column)
+        return state == "unknown" or _within(periods, span)
 
     def lost(self, span: Span, live: Any) -> Mapping[str, Mapping[str, str]]:
         """Return columns that history has and the object's tables or model have not."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Column, UniqueConstraint
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import Mapper, RelationshipProperty, selectinload
+from sqlalchemy.orm import Mapper, PassiveFlag, RelationshipProperty, selectinload
+from sqlalchemy.orm.attributes import get_history
 
 from chrononaut_pg._members import Tree
 from chrononaut_pg.declarations import (
@@ -185,19 +186,23 @@ def is_unique(live: Any) -> bool:
 
 def led_by_changed_keys(live: Any) -> list[str]:
     """Return the many-to-one relations whose foreign keys were changed, not they."""
-    state = sa_inspect(live)
+    mapper = sa_inspect(live).mapper
     return [
         one.key
-        for one in state.mapper.relationships
+        for one in mapper.relationships
         if one.direction.name == "MANYTOONE"
         and one.key in vars(live)
-        and not state.attrs[one.key].history.has_changes()
+        and not _is_changed(live, one.key)
         and any(
-            state.attrs[name_of(state.mapper, local)].history.has_changes()
+            _is_changed(live, name_of(mapper, local))
             for local in one.local_columns
-            if state.mapper.columns.contains_column(local)
+            if mapper.columns.contains_column(local)
         )
     ]
+
+
+def _is_changed(live: Any, name: str) -> bool:
+    return get_history(live, name, PassiveFlag.PASSIVE_NO_INITIALIZE).has_changes()
 
 
 def name_of(mapper: Mapper[Any], column: Any) -> str:

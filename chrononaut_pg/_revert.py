@@ -24,7 +24,6 @@ from chrononaut_pg._restorable import (
     Part,
     check_class,
     check_kind,
-    declared_below,
     eager,
     is_only_of_others,
     is_unique,
@@ -37,8 +36,13 @@ from chrononaut_pg._restorable import (
     relation_of,
     without_later,
 )
-from chrononaut_pg._straight import read_straight
-from chrononaut_pg._together import Along, can_take_along, found_along, queried_with
+from chrononaut_pg._together import (
+    Along,
+    can_take_along,
+    found_along,
+    load_past,
+    queried_with,
+)
 from chrononaut_pg._turned import turn
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
 from chrononaut_pg.exceptions import RevertError
@@ -66,7 +70,7 @@ class Plan:
 
         *past* is it in a session of the past, needed for the relations in *tree*.
         """
-        self._read_past(model, past, tree)
+        load_past(past, tree, model, self._recorded)
         key = identity(model, image)
         live, self._along = found_along(self._session, key, past, tree, self._recorded)
         node = self._nodes[key] = Node(image, live, self._span)
@@ -104,20 +108,6 @@ class Plan:
                         if not is_only_of_others(relation, type(one), name)
                     }
                     self._read_unmade(other, one, past, deeper)
-
-    def _read_past(self, model: type[Any], past: Any, tree: Tree) -> None:
-        """Load the relations in *tree* of an object of the past."""
-        relations = {name: relation_of(type(past), name) for name in tree}
-        loaded = {name for name in tree if name in vars(past)}
-        for name, relation in relations.items():
-            if not tree[name]:
-                read_straight(past, relation)
-        rest = [name for name in tree if name in loaded or name not in vars(past)]
-        if rest:
-            self._recorded.ask_along(declared_below(model, tree))
-        for name in rest:
-            relation = relations[name]
-            members(past, relation, eager(relation.entity.class_, tree[name]))
 
     def _read(self, node: Node, past: Any, name: str, tree: Tree) -> None:
         """Read one relation of a node, then and now, and what is below it."""
@@ -355,10 +345,10 @@ class Plan:
             self._session.expire(node.live, stale)
 
     def _say(self, live: Any) -> None:
-        root = next(iter(self._nodes.values()))
-        model, key = next(iter(self._nodes))
+        if not is_declared(type(live)):
+            return
+        (model, key), root = next(iter(self._nodes.items()))
         said = dict(self._said)
         if live is not root.live:
             said["of"] = {"table": str(declaration(model).table), "key": list(key)}
-        if is_declared(type(live)):
-            add_extras(live, {"reverted_to": said})
+        add_extras(live, {"reverted_to": said})

@@ -26,6 +26,7 @@ from chrononaut_pg._members import (
 )
 from chrononaut_pg._recorded import RECORDED, Recorded
 from chrononaut_pg._restorable import declared_below, eager, relation_of
+from chrononaut_pg._straight import read_straight
 from chrononaut_pg._unheard import Read
 
 Along = dict[str, tuple[list[Any], list[Any]]]
@@ -74,6 +75,35 @@ def queried_with(
     mine = [one for one, is_mine in found if is_mine]
     commit(owner, relation, mine)
     return mine, [one for one, is_mine in found if not is_mine]
+
+
+def load_past(past: Any, tree: Tree, model: type[Any], recorded: Recorded) -> None:
+    """Load anew, of an object of the past, the relations in *tree*.
+
+    What *recorded* will be asked for is brought along where the past is opened.
+    """
+    relations = {name: relation_of(type(past), name) for name in tree}
+    rest = [
+        name
+        for name, relation in relations.items()
+        if not _is_read_straight(past, relation, tree[name])
+    ]
+    if rest:
+        recorded.ask_along(declared_below(model, tree))
+    for name in rest:
+        relation = relations[name]
+        members(past, relation, eager(relation.entity.class_, tree[name]))
+
+
+def _is_read_straight(
+    past: Any, relation: RelationshipProperty[Any], below: Tree
+) -> bool:
+    """Load a relation by one statement, if that can be; return whether it is loaded."""
+    if below or relation.lazy in BY_QUERY:
+        return False
+    vars(past).pop(relation.key, None)
+    read_straight(past, relation)
+    return relation.key in vars(past)
 
 
 def found_along(
