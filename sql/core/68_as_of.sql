@@ -816,7 +816,25 @@ comment on function chrononaut._past_value(chrononaut.versioning, smallint, text
     'The expression for one column of a past row; r is the live table.';
 
 
-create or replace function chrononaut._past_query(v chrononaut.versioning, moment text)
+create or replace function chrononaut._with_joined_moment(query text)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Character classes and chr(92): a backslash means what a setting says.
+    select regexp_replace(query, '[(]select (m[.][a-z_]+) from moment m[)](::bigint[[][]])?',
+        chr(92) || '1', 'g')
+$$;
+
+comment on function chrononaut._with_joined_moment(text) is
+    'A query with columns of the moment in place of the subqueries that ask for them.';
+
+
+create or replace function chrononaut._past_query_for(
+    v chrononaut.versioning,
+    moment text,
+    few boolean)
     returns text
     language sql
     stable
@@ -829,13 +847,15 @@ as $$
     -- predecessor is joined: as a subquery it would be charged for rows that BRIN only guesses,
     -- and the planner would read a long history's whole key index to spare it those. What
     -- the OR keeps from becoming a join probes the index for few live rows and is read once,
-    -- into a hash table, for many.
-    select format(
-        'with moment as materialized (%1$s) select %2$s from %3$s%4$I.%5$I r '
+    -- into a hash table, for many. For few rows the moment is joined: the hash table cannot be
+    -- had then, but neither need 33 subqueries be planned and set up.
+    select case when few then chrononaut._with_joined_moment(p.query) else p.query end
+    from (select format(
+        'with moment as materialized (%1$s) select %2$s from %19$s%3$s%4$I.%5$I r '
         'where (select m.keyed from moment m) is not null '
             'and ((select m.keyed from moment m) is null '
                 'or not exists (select from %6$s h where %7$s and %8$s)) '
-        'union all select %9$s from %6$s h '
+        'union all select %9$s from %19$s%6$s h '
         'left join lateral (select %16$s, e.%12$I, e.%17$I, e.%18$I from %6$s e where %11$s '
             'and e.%12$I operator(pg_catalog.<) h.%12$I order by e.%12$I desc limit 1) e on true '
         'where h.%10$I operator(pg_catalog.<>) ''I'' and %8$s '
@@ -857,9 +877,23 @@ as $$
         chrononaut._later_by_clock(v, 'e'),
         chrononaut._stored_values(v, 'e'),
         chrononaut._meta_name(v.meta, 'transaction_id'),
-        chrononaut._meta_name(v.meta, 'changed'))
+        chrononaut._meta_name(v.meta, 'changed'),
+        case when few then 'moment m cross join ' else '' end) as query
     from pg_attribute a
-    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
+    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped) p
+$$;
+
+comment on function chrononaut._past_query_for(chrononaut.versioning, text, boolean) is
+    'A query that gives a table as it was at a moment; one that suits few of its rows.';
+
+
+create or replace function chrononaut._past_query(v chrononaut.versioning, moment text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select chrononaut._past_query_for(v, moment, false)
 $$;
 
 comment on function chrononaut._past_query(chrononaut.versioning, text) is

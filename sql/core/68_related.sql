@@ -73,39 +73,60 @@ comment on function chrononaut._related_columns(chrononaut.versioning) is
     'Columns by which rows of a table are most likely asked for: its key and foreign keys.';
 
 
+create or replace function chrononaut._related_query(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('select %s from (%s) p(%s) where ',
+        string_agg(format('p.%I::%s', a.attname, format_type(a.atttypid, -1)), ', '
+            order by a.attnum),
+        chrononaut._past_query_for(v, 'chrononaut._moment(null, $4, null, $5)', true),
+        string_agg(format('%I', a.attname), ', ' order by a.attnum))
+    from pg_attribute a
+    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
+$$;
+
+comment on function chrononaut._related_query(chrononaut.versioning) is
+    'The query for related rows, up to its condition.';
+
+
+create or replace function chrononaut._related_end(query text)
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('return query execute %L || chrononaut._related_condition(
+    (select t.typrelid from pg_catalog.pg_type t
+        where t.oid operator(pg_catalog.=) pg_catalog.pg_typeof($1)), $2)
+    using $1, $2, $3, $4, $5;
+end', query)
+$$;
+
+comment on function chrononaut._related_end(text) is
+    'The end of the function that reads related rows: by columns that nobody foresaw.';
+
+
 create or replace function chrononaut._related_body(v chrononaut.versioning)
     returns text
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    with shape as (
-        select string_agg(format('%I', a.attname), ', ' order by a.attnum) as names,
-            string_agg(format('p.%I::%s', a.attname, format_type(a.atttypid, -1)), ', '
-                order by a.attnum) as "values"
-        from pg_attribute a
-        where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
-    ), query as (
-        select format('select %s from (%s) p(%s) where ', s."values",
-            chrononaut._past_query(v, 'chrononaut._moment(null, $4, null, $5)'), s.names) as text
-        from shape s
+    with query as materialized (
+        select chrononaut._related_query(v) as text
     ), known as (
         select distinct c.columns, chrononaut._related_condition(v.relid, c.columns) as condition
         from chrononaut._related_columns(v) c
     )
-    select format('#variable_conflict use_column
-begin
-%s
-return query execute %L || chrononaut._related_condition(
-    (select t.typrelid from pg_catalog.pg_type t
-        where t.oid operator(pg_catalog.=) pg_catalog.pg_typeof($1)), $2)
-    using $1, $2, $3, $4, $5;
-end',
+    select concat_ws(chr(10), '#variable_conflict use_column', 'begin',
         (select string_agg(format('if $2 operator(pg_catalog.=) %L::pg_catalog.name[] then
     return query %s%s;
     return;
 end if;', k.columns, q.text, k.condition), chr(10)) from known k where k.condition is not null),
-        q.text)
+        chrononaut._related_end(q.text))
     from query q
 $$;
 

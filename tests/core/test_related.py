@@ -212,15 +212,23 @@ def test_another_shape_replaces_the_function_and_the_end_drops_it(db: Db) -> Non
     assert value(db, count) == 0
 
 
-def test_a_missing_function_is_a_problem_that_the_check_names(db: Db) -> None:
+@pytest.mark.parametrize("harm", ["drop", "replace"])
+def test_another_function_is_a_problem_that_the_check_names(db: Db, harm: str) -> None:
     run(db, AUTHORS)
-    function = "chrononaut._related(book, name[], text[], bigint, boolean)"
-    run(db, f"drop function {function}")
+    run(db, "alter table book add foreign key (shelf) references author")
     problems = "select array_agg(problem) from chrononaut.check_versioning()"
+    untouched = value(db, problems)
+    function = "chrononaut._related(book, name[], text[], bigint, boolean)"
+    if harm == "drop":
+        run(db, f"drop function {function}")
+    else:
+        definition = value(db, f"select pg_get_functiondef('{function}'::regprocedure)")
+        run(db, definition.replace("m.first", "m.own"))
     found = value(db, problems)
     run(db, "select chrononaut.sync_versioning('book')")
 
-    assert found == ["what reads its related rows is missing"]
+    assert untouched is None
+    assert found == ["what reads its related rows is not the generated one"]
     assert value(db, problems) is None
 
 
