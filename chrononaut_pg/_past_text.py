@@ -11,7 +11,7 @@ through search_path.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from chrononaut_pg._past_relations import Relations
@@ -124,7 +124,7 @@ def sent_to_the_past(
         elif found["sign"]:
             relations.sign(text)
         else:
-            text = _MARKED.sub(_unmarked, text)
+            text = _MARKED.sub(partial(_unmarked, names.percent), text)
         pieces.append(text)
         at = end
     return "".join([*pieces, statement[at:]])
@@ -257,10 +257,10 @@ def _refuse_live_only(names: Names, schema: str | None, table: str) -> None:
         )
 
 
-def _unmarked(found: re.Match[str]) -> str:
+def _unmarked(percent: str, found: re.Match[str]) -> str:
     """Return what a literal such as a sequence's name says without marks."""
     schema = bytes.fromhex(found[1]).decode()
-    return quoted(schema, "%") + found[2] if schema else ""
+    return quoted(schema, percent) + found[2] if schema else ""
 
 
 def parts_of(chain: str) -> list[str]:

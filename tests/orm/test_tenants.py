@@ -26,7 +26,10 @@ from chrononaut_pg import (
     restore,
     restore_row,
     revert_row,
+    row_changes_from,
+    select_changes_of,
     select_transactions,
+    time_travel,
     undo_change,
     unlock_record,
 )
@@ -182,6 +185,9 @@ def test_transactions_name_the_objects_of_the_tenant(sessions: list[Session]) ->
             model: [(one.id, one.version) for one in found]
             for model, found in made.changed_entities.items()
         }
+        with time_travel(session, transaction=renamed) as past:
+            rows = past.execute(select_changes_of(renamed.id))
+            assert [one.model for one in row_changes_from(rows)] == [Owner]
         assert changed == [(Owner, {"name": (name, "new")})]
         assert entities == {Owner: [(1, 0)], Thing: [(1, 0)]}
         assert {one.model for two in others for one in two.changes()} == {None}
