@@ -831,10 +831,10 @@ comment on function chrononaut._with_joined_moment(text) is
     'A query with columns of the moment in place of the subqueries that ask for them.';
 
 
-create or replace function chrononaut._past_query_for(
+create or replace function chrononaut._past_query_after(
     v chrononaut.versioning,
     moment text,
-    few boolean)
+    first_table text)
     returns text
     language sql
     stable
@@ -847,10 +847,8 @@ as $$
     -- predecessor is joined: as a subquery it would be charged for rows that BRIN only guesses,
     -- and the planner would read a long history's whole key index to spare it those. What
     -- the OR keeps from becoming a join probes the index for few live rows and is read once,
-    -- into a hash table, for many. For few rows the moment is joined: the hash table cannot be
-    -- had then, but neither need 33 subqueries be planned and set up.
-    select case when few then chrononaut._with_joined_moment(p.query) else p.query end
-    from (select format(
+    -- into a hash table, for many.
+    select format(
         'with moment as materialized (%1$s) select %2$s from %19$s%3$s%4$I.%5$I r '
         'where (select m.keyed from moment m) is not null '
             'and ((select m.keyed from moment m) is null '
@@ -877,14 +875,13 @@ as $$
         chrononaut._later_by_clock(v, 'e'),
         chrononaut._stored_values(v, 'e'),
         chrononaut._meta_name(v.meta, 'transaction_id'),
-        chrononaut._meta_name(v.meta, 'changed'),
-        case when few then 'moment m cross join ' else '' end) as query
+        chrononaut._meta_name(v.meta, 'changed'), first_table)
     from pg_attribute a
-    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped) p
+    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
 $$;
 
-comment on function chrononaut._past_query_for(chrononaut.versioning, text, boolean) is
-    'A query that gives a table as it was at a moment; one that suits few of its rows.';
+comment on function chrononaut._past_query_after(chrononaut.versioning, text, text) is
+    'A query that gives a table as it was at a moment; what it reads comes after another table.';
 
 
 create or replace function chrononaut._past_query(v chrononaut.versioning, moment text)
@@ -893,11 +890,27 @@ create or replace function chrononaut._past_query(v chrononaut.versioning, momen
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select chrononaut._past_query_for(v, moment, false)
+    select chrononaut._past_query_after(v, moment, '')
 $$;
 
 comment on function chrononaut._past_query(chrononaut.versioning, text) is
     'A query that gives a table as it was at a moment.';
+
+
+create or replace function chrononaut._past_query_of_few(v chrononaut.versioning, moment text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- With the moment joined no live row is looked up in a hash table, but neither need 33
+    -- subqueries be planned and set up.
+    select chrononaut._with_joined_moment(
+        chrononaut._past_query_after(v, moment, 'moment m cross join '))
+$$;
+
+comment on function chrononaut._past_query_of_few(chrononaut.versioning, text) is
+    'A query that gives a table as it was at a moment, for conditions that few rows fulfil.';
 
 
 create or replace function chrononaut._asked_moment()

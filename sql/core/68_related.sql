@@ -82,7 +82,7 @@ as $$
     select format('select %s from (%s) p(%s) where ',
         string_agg(format('p.%I::%s', a.attname, format_type(a.atttypid, -1)), ', '
             order by a.attnum),
-        chrononaut._past_query_for(v, 'chrononaut._moment(null, $4, null, $5)', true),
+        chrononaut._past_query_of_few(v, 'chrononaut._moment(null, $4, null, $5)'),
         string_agg(format('%I', a.attname), ', ' order by a.attnum))
     from pg_attribute a
     where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
@@ -142,22 +142,26 @@ as $$
 #variable_conflict use_variable
 declare
     v_table text := format('%I.%I', v.schema_name, v.table_name);
-    v_arguments text := v_table || ', name[], text[], bigint, boolean';
+    v_types text := v_table || ', name[], text[], bigint, boolean';
     v_shape text;
+    v_mark text;
 begin
-    select string_agg(format('%I %s', a.attname, format_type(a.atttypid, -1)), ', ' order by a.attnum)
-    into v_shape
+    -- Parameters have more underscores in front than any column, so that names differ.
+    select string_agg(format('%I %s', a.attname, format_type(a.atttypid, -1)), ', ' order by a.attnum),
+        repeat('_', 1 + coalesce(max(length(substring(a.attname from '^_*'))), 0))
+    into v_shape, v_mark
     from pg_attribute a
     where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped;
     -- Replaced where it can be: others may be reading.
-    if pg_get_function_result(to_regprocedure(format('chrononaut._related(%s)', v_arguments)))
+    if pg_get_function_result(to_regprocedure(format('chrononaut._related(%s)', v_types)))
         <> format('TABLE(%s)', v_shape) then
-        execute format('drop function chrononaut._related(%s)', v_arguments);
+        execute format('drop function chrononaut._related(%s)', v_types);
     end if;
-    execute format('create or replace function chrononaut._related(%s) '
-            'returns table (%s) language plpgsql stable as %L',
-        v_arguments, v_shape, chrononaut._related_body(v));
-    execute format('comment on function chrononaut._related(%s) is %L', v_arguments,
+    execute format('create or replace function chrononaut._related(%1$srelation %2$s, '
+            '%1$sby name[], %1$sgiven text[], %1$stransaction_id bigint, %1$sbefore boolean) '
+            'returns table (%3$s) language plpgsql stable as %4$L',
+        v_mark, v_table, v_shape, chrononaut._related_body(v));
+    execute format('comment on function chrononaut._related(%s) is %L', v_types,
         format('Rows of %s with values in columns, after (before) a transaction.', v_table));
 end;
 $$;

@@ -158,7 +158,21 @@ def test_values_of_any_type_are_found(
     assert value(db, query) == 1
 
 
-NAMES = ["by", "if", "begin", "h", "m", "p", "moment", "found", "q", "a b", 'a"b', "Ü"]
+NAMES = [
+    "by",
+    "if",
+    "begin",
+    "h",
+    "m",
+    "p",
+    "moment",
+    "found",
+    "q",
+    "a b",
+    'a"b',
+    "Ü",
+    "_by",
+]
 
 
 def test_columns_may_have_any_name(db: Db) -> None:
