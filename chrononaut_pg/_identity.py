@@ -43,6 +43,15 @@ def find_all(session: Session, keys: Iterable[Identity]) -> dict[Identity, Any]:
     return found
 
 
+def take_place(session: Session, instance: Any) -> None:
+    """Add a new object; let go of one in its place whose row others have deleted."""
+    key = sa_inspect(type(instance)).identity_key_from_instance(instance)
+    stale = session.identity_map.get(key)
+    if stale is not None:  # expunge() would let go of what it leads to as well
+        session._expunge_states([sa_inspect(stale)])
+    session.add(instance)
+
+
 def _is_among(model: type[Any], keys: Sequence[Key]) -> ColumnElement[bool]:
     """Return the condition that a row of a model has one of the keys."""
     columns = [getattr(model, name) for name in key_names(model)]

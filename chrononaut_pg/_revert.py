@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapper, Session, object_session
 from chrononaut_pg import _association as association
 from chrononaut_pg._comparing import same
 from chrononaut_pg._extras import add_extras
-from chrononaut_pg._identity import Identity, find_all, identity
+from chrononaut_pg._identity import Identity, find_all, identity, take_place
 from chrononaut_pg._members import Tree, hold, is_one, members, mixed, put, take
 from chrononaut_pg._nodes import Node, Relation
 from chrononaut_pg._overriding import allow_keys
@@ -281,7 +281,7 @@ class Plan:
             self._set(node, one, part)
         allow_keys(self._session, mapper)
         self._say(live)
-        self._session.add(live)
+        take_place(self._session, live)
 
     def _restore(self, node: Node) -> None:
         """Give an object the values that are known of it."""

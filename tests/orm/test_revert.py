@@ -305,6 +305,23 @@ def test_a_delete_by_other_sessions_is_noticed(
 
 
 @pytest.mark.parametrize("put_back", [revert, restore])
+def test_object_whose_row_others_deleted_makes_way_for_the_new_one(
+    engine: Engine, session: Session, user: User, put_back: Any
+) -> None:
+    """In the transaction that had loaded it, and still takes it for the live one."""
+    held = session.get_one(User, 1)
+    version = held.versions()[0]
+    assert held.name == "bob"
+    with Session(engine) as other:
+        other.delete(other.get_one(User, 1))
+        other.commit()
+    found = put_back(version)
+    session.commit()
+
+    assert (held in session, session.get(User, 1) is found) == (False, True)
+
+
+@pytest.mark.parametrize("put_back", [revert, restore])
 def test_a_version_that_was_the_live_row_says_that_it_is_deleted(
     session: Session, user: User, put_back: Any
 ) -> None:
