@@ -6,14 +6,14 @@ stay on the object until a flush that wrote it is committed.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from sqlalchemy import Connection, Numeric, Table, column, text
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState, Session
 
-from chrononaut_pg._unheard import Read
 from chrononaut_pg.capture import asking, captured
 from chrononaut_pg.context import to_json
 from chrononaut_pg.declarations import (
@@ -24,21 +24,15 @@ from chrononaut_pg.declarations import (
     table_name,
 )
 
+if TYPE_CHECKING:
+    from chrononaut_pg._unheard import Read
+
 _EXTRAS = "chrononaut_extras"
 
 _WRITTEN = "chrononaut_written"
 
 _WITH_EXTRAS: WeakSet[InstanceState[Any]] = WeakSet()
 """The objects that carry extras, so that flushes without any cost nothing."""
-
-_APPEND = Read(
-    text(
-        "select sum(chrononaut.append_change_info(cast(o.target as regclass), o.keys,"
-        " o.extras)) from jsonb_to_recordset(cast(:objects as jsonb))"
-        " o(target text, keys jsonb, extras jsonb)"
-    ).columns(column("count", Numeric))
-)
-"""Needs no change info told before it: it amends what was recorded with that."""
 
 _Wanted = dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]
 """Keys and extras, by table."""
@@ -104,7 +98,7 @@ def append_extras(session: Session, samples: Mapping[type[Any], Any]) -> None:
             tables.setdefault(name, []).append((key, extras))
     for connection, tables in wanted.items():
         objects = ", ".join(_appended(name, found) for name, found in tables.items())
-        _APPEND.rows(connection, {"objects": f"[{objects}]"})
+        _append().rows(connection, {"objects": f"[{objects}]"})
 
 
 def forget_extras(session: Session) -> None:
@@ -133,6 +127,23 @@ def place_of(session: Session, instance: Any) -> dict[str, Any]:
     place = {"mapper": sa_inspect(type(instance))}
     # A ShardedSession decides by the object.
     return place | ({"instance": instance} if session.connection_callable else {})
+
+
+@cache
+def _append() -> "Read":
+    """Return the statement that appends extras.
+
+    No change info is told before it: it amends what was recorded with that.
+    """
+    from chrononaut_pg._unheard import Read  # most programs have no extras
+
+    return Read(
+        text(
+            "select sum(chrononaut.append_change_info(cast(o.target as regclass),"
+            " o.keys, o.extras)) from jsonb_to_recordset(cast(:objects as jsonb))"
+            " o(target text, keys jsonb, extras jsonb)"
+        ).columns(column("count", Numeric))
+    )
 
 
 def _appended(name: str, found: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> str:
