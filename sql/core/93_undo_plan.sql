@@ -129,10 +129,13 @@ as $$
             scope -> 'key' -> 0 ->> 'live',
             chrononaut._undo_keys(scope, 'x', 'history', 's', 'k'),
             scope ->> 'change_id')
-        else format('left join %s b on b.%s = s.image_id and %s',
+        -- With the key, since the planner may take the changes for a few: it finds each by index.
+        else format('left join %s b on b.%s = s.image_id and %s and %s',
             chrononaut._undo_hits(scope),
             scope ->> 'change_id',
-            case when (scope ->> 'fresh')::boolean then 'false' else 's.existed' end)
+            case when (scope ->> 'fresh')::boolean then 'false' else 's.existed' end,
+            case when (scope ->> 'pairs')::boolean then 'true'
+                else chrononaut._undo_keys(scope, 'b', 'history', 's', 'k') end)
         end
 $$;
 

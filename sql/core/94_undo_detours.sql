@@ -302,24 +302,41 @@ comment on function chrononaut._undo_locked(jsonb) is
 
 create or replace function chrononaut._undo_taken_along(step jsonb)
     returns table (child regclass, parent regclass, columns name[], parent_columns name[],
-        condition text)
-    language sql
+        condition text, ids bigint[])
+    language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_variable
+begin
     -- A reference that follows its row with ON UPDATE CASCADE still refers to that row.
-    select f.child, f.parent, f.columns, f.parent_columns, format('%s and (%s)',
-        chrononaut._undo_refers(f.parent_columns, f.operators, f.columns),
-        case step ->> 'operation' when 'delete' then 'true'
-            else chrononaut._undo_sets(step -> 'scope', 'k.wanted', f.parent_columns) end)
-    from chrononaut._undo_references(to_parent => (step ->> 'oid')::oid) f
-    where case step ->> 'operation'
-        when 'delete' then f.action in ('c', 'n', 'd')
-        when 'update' then f.on_update in ('n', 'd') end
+    for child, parent, columns, parent_columns, condition in
+        select f.child, f.parent, f.columns, f.parent_columns,
+            chrononaut._undo_refers(f.parent_columns, f.operators, f.columns)
+        from chrononaut._undo_references(to_parent => (step ->> 'oid')::oid) f
+        where case step ->> 'operation'
+            when 'delete' then f.action in ('c', 'n', 'd')
+            when 'update' then f.on_update in ('n', 'd') end
+    loop
+        ids := step ->> 'ids';
+        if step ->> 'operation' = 'update' then
+            execute format(
+                'select array_agg(m.id) from (select u.id, coalesce(u.wanted, $3) as wanted '
+                    'from rows from (unnest($1), unnest($2)) u(id, wanted)) m where %s',
+                chrononaut._undo_sets(step -> 'scope', 'm.wanted', parent_columns))
+            into ids
+            using coalesce(step ->> 'keys', step ->> 'ids')::bigint[],
+                (step ->> 'wanted')::text[], step #>> '{patterns,0}';
+        end if;
+        if ids is not null then
+            return next;
+        end if;
+    end loop;
+end;
 $$;
 
 comment on function chrononaut._undo_taken_along(jsonb) is
-    'Foreign keys by which a step of an undo would change other rows, with the condition on row c.';
+    'Foreign keys by which a step of an undo would change rows c, and its rows that they refer to.';
 
 
 create or replace function chrononaut._undo_guard(step jsonb, what text, scopes jsonb)
@@ -335,8 +352,7 @@ declare
 begin
     for v_child in select f.* from chrononaut._undo_taken_along(step) f loop
         execute format(
-            'with k as materialized (select h.*, coalesce(u.wanted, $3) as wanted from %s h '
-                'join rows from (unnest($1), unnest($2)) u(id, wanted) on u.id = h.%s) '
+            'with k as materialized (select h.* from %s h where h.%s = any ($1)) '
             'select %s from k join %s l on %s join %s c on %s where %s and %s limit 1',
             chrononaut._undo_hits(v_scope), v_scope ->> 'change_id',
             (select format('jsonb_build_object(%s)', string_agg(format('%L, l.%I',
@@ -349,8 +365,7 @@ begin
                 then format('not exists (select from k o where %s)',
                     chrononaut._undo_keys(v_scope, 'c', 'live', 'o', 'history')) else 'true' end)
         into v_key
-        using coalesce(step ->> 'keys', step ->> 'ids')::bigint[],
-            (step ->> 'wanted')::text[], step #>> '{patterns,0}';
+        using v_child.ids;
         if v_key is not null then
             perform chrononaut._undo_raise(v_scope,
                 format('undo of %s would take rows of %s along that refer to row %s of %s',
