@@ -414,6 +414,7 @@ begin
         'fresh', v_range.inserts = v_range.total,
         'gone', v_range.deletes = v_range.total,
         'newest', false,
+        'total', v_range.total,
         'pairs', v.granularity = 'row' and v_range.inserts > 0 and v_range.deletes > 0
             and jsonb_array_length(v_scope -> 'columns') > cardinality(v.key));
 end;

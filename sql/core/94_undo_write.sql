@@ -328,6 +328,23 @@ comment on function chrononaut._undo_raise(jsonb, text, text, text) is
     'Raises VH007.';
 
 
+create or replace function chrononaut._undo_joins(scope jsonb)
+    returns text
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Where statistics are older than the changes, the planner takes them for one or two.
+    -- Of changed keys nothing but the number of a change joins them, which no index has.
+    select set_config('enable_nestloop', case
+            when (scope ->> 'pairs')::boolean and (scope ->> 'total')::bigint > 1000 then 'off'
+            else o.setting end, true)
+    from (select current_setting('enable_nestloop') as setting) o
+$$;
+
+comment on function chrononaut._undo_joins(jsonb) is
+    'Lets the planner join many changes by hashing, where it would not know better.';
+
+
 create or replace function chrononaut._undo_plan(scopes jsonb, what text, force boolean)
     returns jsonb
     language plpgsql
@@ -338,9 +355,11 @@ declare
     v_scope jsonb;
     v_step record;
     v_steps jsonb := '[]';
+    v_joins text := current_setting('enable_nestloop');
 begin
     for v_scope in select s from jsonb_array_elements(scopes) s loop
         perform chrononaut._undo_check(v_scope);
+        perform chrononaut._undo_joins(v_scope);
         for v_step in execute format(
             'select * from (%s) x(operation, rows, ids, keys, wanted, patterns, conflicts) '
                 'order by x.conflicts desc', chrononaut._undo_steps(v_scope))
@@ -351,6 +370,7 @@ begin
             v_steps := v_steps || (to_jsonb(v_step) || jsonb_build_object(
                 'oid', v_scope -> 'oid', 'scope', v_scope));
         end loop;
+        perform set_config('enable_nestloop', v_joins, true);
     end loop;
     return v_steps;
 end;
@@ -421,13 +441,16 @@ as $$
 #variable_conflict use_variable
 declare
     v_count bigint;
+    v_joins text := pg_catalog.current_setting('enable_nestloop');
 begin
     if not force then
         perform chrononaut._undo_guard(step, what, '[]');
     end if;
+    perform chrononaut._undo_joins(step -> 'scope');
     execute chrononaut._undo_statement(step -> 'scope', step)
     using (step ->> 'ids')::bigint[], (step ->> 'keys')::bigint[], (step ->> 'wanted')::text[];
     get diagnostics v_count = row_count;
+    perform pg_catalog.set_config('enable_nestloop', v_joins, true);
     perform chrononaut._undo_count(step, what, v_count);
 end;
 $$;
@@ -611,8 +634,13 @@ create or replace function chrononaut._undo_shown(scope jsonb)
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_variable
+declare
+    v_joins text := current_setting('enable_nestloop');
 begin
+    perform chrononaut._undo_joins(scope);
     return query execute chrononaut._undo_details(scope, false);
+    perform set_config('enable_nestloop', v_joins, true);
 end;
 $$;
 
