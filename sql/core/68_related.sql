@@ -82,7 +82,7 @@ as $$
     select format('select %s from (%s) p(%s) where ',
         string_agg(format('p.%I::%s', a.attname, format_type(a.atttypid, -1)), ', '
             order by a.attnum),
-        chrononaut._past_query_of_few(v, 'chrononaut._moment(null, $4, null, $5)'),
+        chrononaut._past_query_of_few(v, 'chrononaut._moment_of_transaction($4, $5)'),
         string_agg(format('%I', a.attname), ', ' order by a.attnum))
     from pg_attribute a
     where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped

@@ -18,7 +18,7 @@ begin
             'append_change_info', 'record_changes', '_check_drop', '_forget',
             'unlock_record', '_lock_statement',
             '_transaction_scopes', '_change_scopes', '_own_transaction',
-            '_row_scopes', '_recorded_columns', '_moment', 'mark',
+            '_row_scopes', '_recorded_columns', '_moment', '_moment_of_transaction', 'mark',
             'drop_mark', '_has_drifted') as is_public
         from pg_proc p
         where p.pronamespace = 'chrononaut'::regnamespace and p.prosecdef

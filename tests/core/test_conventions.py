@@ -33,6 +33,7 @@ CALLABLE = {
     "_row_scopes",
     "_recorded_columns",
     "_moment",
+    "_moment_of_transaction",
     "mark",
     "drop_mark",
 }
