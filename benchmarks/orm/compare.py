@@ -130,8 +130,9 @@ def judge_relations(found: Mapping[str, Seconds]) -> Iterator[Result]:
     if theirs is None:
         return
     for work in ("relations", "version_at", "revert"):
-        yield _result(work, "continuum", ours, theirs[work], 0.33)
-        yield _result(f"{work}/floor", "continuum", ours, theirs[work], 0.33)
+        for kind in ("", "/floor", "/driver"):
+            if f"{work}{kind}" in ours:
+                yield _result(f"{work}{kind}", "continuum", ours, theirs[work], 0.33)
 
 
 def _run(database: Database, tool: str, share: float, turn: int) -> Seconds:

@@ -2,14 +2,16 @@
 
 Users with articles, each with ten versions: reads the articles of a version, finds the
 version at a time, and reverts a user with them; for scale ("floor"), loads the live
-articles, the live user, and makes the changes of the revert by hand. Prints seconds as
-JSON. Written for SQLAlchemy 2.0 and later, so that SQLAlchemy-Continuum runs it, too.
+articles, the live user, and makes the changes of the revert by hand; and sends the
+statements of the first two to the bare driver ("driver"). Prints seconds as JSON.
+Written for SQLAlchemy 2.0 and later, so that SQLAlchemy-Continuum runs it, too.
 """
 
 import json
 import sys
 import time
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import orm
 
@@ -77,6 +79,22 @@ class Ours:
     def version_at(self, one, session, at):
         return one.version_at(at)
 
+    def driver(self, session, work):
+        """Return a call that sends the driver itself what *work* sends last."""
+        sent, execute = [], psycopg.Cursor.execute
+
+        def note(cursor, *given, **more):
+            sent.append(given)
+            return execute(cursor, *given, **more)
+
+        psycopg.Cursor.execute = note
+        try:
+            work()
+        finally:
+            psycopg.Cursor.execute = execute
+        cursor = session.connection().connection.driver_connection.cursor()
+        return lambda: cursor.execute(*sent[-1]).fetchall()
+
     def settle(self, connection):
         connection.execute(sa.text("vacuum analyze"))
 
@@ -101,6 +119,9 @@ class Continuum(Ours):
 
     def moment(self, version):
         return version.transaction.issued_at
+
+    def driver(self, session, work):
+        return None
 
     def version_at(self, one, session, at):
         transaction = self.version_class.transaction.property.mapper.class_
@@ -168,6 +189,16 @@ def read(tool, session, key, found):
     session.expunge_all()
     one = timed(found, "version_at/floor", lambda: session.get(tool.user, key))
     assert len(timed(found, "relations/floor", lambda: list(one.articles))) == ARTICLES
+    session.expunge_all()
+    one = session.get(tool.user, key)
+    version = tool.versions(one)[4]
+    for name, work in (
+        ("relations/driver", lambda: list(version.articles)),
+        ("version_at/driver", lambda: tool.version_at(one, session, at)),
+    ):
+        bare = tool.driver(session, work)
+        if bare is not None:
+            timed(found, name, bare)
     session.expunge_all()
 
 
