@@ -1,4 +1,4 @@
-"""Makes history objects of rows, in a fraction of the time that the ORM's loader takes.
+"""Makes objects of rows, of history or not, in a fraction of the ORM loader's time.
 
 What it makes cannot be told from what the loader makes: objects of the session, each
 once. Where an application has a say in loading, by events for example, it is not used.

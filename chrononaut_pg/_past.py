@@ -13,22 +13,19 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, TextClause, event
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import visitors
 from sqlalchemy.util import LRUCache
 
 from chrononaut_pg._emission import autocommits, root_engine
+from chrononaut_pg._past_asking import check_core, fetch
 from chrononaut_pg._past_grouping import grouped_by_all, shapes_of
 from chrononaut_pg._past_moment import Moment as Moment
 from chrononaut_pg._past_moment import Opened
 from chrononaut_pg._past_names import declared_places, names_of
 from chrononaut_pg._past_refusals import refuse_compiled_write
 from chrononaut_pg._past_text import Names, mark, sent_to_the_past
-from chrononaut_pg._resources import package_core_version
 from chrononaut_pg._statements import Kind, first_word, kind_of
 from chrononaut_pg.exceptions import (
-    CoreMissingError,
-    CoreOlderError,
     ReadOnlyPastError,
     UnknownMomentError,
 )
@@ -41,14 +38,6 @@ _KEY = "chrononaut_past"
 
 _DECLARED = "chrononaut_declared"
 """The execution option that holds the tables of versioned models."""
-
-_FUNCTION = "_related_condition(oid, name[])"
-"""The youngest of the core's functions that reads of the past call."""
-
-_CHECK = f"""
-select to_regprocedure('chrononaut.core_version()') is not null,
-    to_regprocedure('chrononaut.{_FUNCTION}') is not null
-"""
 
 _ENTER = """
 select {recorded}, e.found ->> 'unknown', e.found ->> 'moment', e.found ->> 'path',
@@ -213,11 +202,11 @@ def leave(connection: Connection) -> None:
 def _entered(
     connection: Connection, state: _State, moment: Moment, by_name: bool
 ) -> Opened:
-    _check_core(connection)
+    check_core(connection)
     asked = moment.at, moment.transaction, moment.mark, moment.before, moment.strict
     tables = [json.dumps(state.tables)] if by_name and state.tables else []
     statement = _ENTER.replace("{recorded}", _RECORDED if tables else "null")
-    row = _fetch(connection, statement, (*tables, *asked, by_name))
+    row = fetch(connection, statement, (*tables, *asked, by_name))
     state.recorded, unknown, text, path, live_path, provisional, *names = row
     if unknown:
         raise UnknownMomentError(
@@ -229,23 +218,6 @@ def _entered(
     known = names_of(*names, "%%" if formats else "%")
     _KNOWN[root_engine(connection.engine)] = known
     return Opened(text, known, path, live_path, bool(provisional))
-
-
-_CHECKED: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
-
-
-def _check_core(connection: Connection) -> None:
-    """Raise, ahead of an error that ends the transaction, if the core is no match."""
-    engine = root_engine(connection.engine)
-    if engine in _CHECKED:
-        return
-    has_core, has_past = _fetch(connection, _CHECK, ())
-    if not has_core:
-        raise CoreMissingError(package_core_version())
-    if not has_past:
-        (version,) = _fetch(connection, "select chrononaut.core_version()", ())
-        raise CoreOlderError(version, package_core_version())
-    _CHECKED[engine] = True
 
 
 def _cache_of(engine: Engine) -> Any:
@@ -285,7 +257,7 @@ def _before_cursor_execute(
         connection.info[_KEY].streams.append((cursor, moment))
     declared = context.execution_options[_DECLARED]
     statement = sent_to_the_past(statement, found.names, declared)
-    shapes = partial(shapes_of, partial(_fetch, connection), found.shapes)
+    shapes = partial(shapes_of, partial(fetch, connection), found.shapes)
     return grouped_by_all(statement, found.names, shapes), parameters
 
 
@@ -332,12 +304,12 @@ def _tell(
     """Open a known moment; False if it was resolved for another search_path."""
     if by_name:
         _return(connection, state)
-        live_path, _ = _fetch(connection, _TELL_BY_NAME, (found.text,))
+        live_path, _ = fetch(connection, _TELL_BY_NAME, (found.text,))
         state.moment = moment
         return bool(live_path == found.live_path)
     if found.path is None:
         return False
-    row = _fetch(connection, _TELL, (found.text, found.path))
+    row = fetch(connection, _TELL, (found.text, found.path))
     if state.live_path is None:
         state.live_path = row[0]
     state.moment = moment
@@ -358,35 +330,5 @@ def _return_before(connection: Connection, state: _State, statement: str) -> Non
 def _return(connection: Connection, state: _State) -> None:
     if state.live_path is not None:
         sql = "select set_config('search_path', {}, true)"
-        _fetch(connection, sql, (state.live_path,))
+        fetch(connection, sql, (state.live_path,))
     state.live_path = state.moment = None
-
-
-def _fetch(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> Any:
-    """Execute on a DBAPI cursor of its own, past all handlers; return the first row."""
-    style = connection.dialect.paramstyle
-    places = (
-        [f"${number}" for number in range(1, len(parameters) + 1)]
-        if style == "numeric_dollar"
-        else ["?" if style == "qmark" else "%s"] * len(parameters)
-    )
-    cursor = connection.connection.cursor()
-    try:
-        cursor.execute(sql.format(*places), parameters)
-        return cursor.fetchone()
-    except connection.dialect.loaded_dbapi.Error as error:
-        raise_if_lost(connection, cursor, sql, error)
-        raise
-    finally:
-        cursor.close()
-
-
-def raise_if_lost(connection: Connection, cursor: Any, sql: str, error: Any) -> None:
-    """Let go of a connection that is gone, as SQLAlchemy does where it executes."""
-    dialect, driver = connection.dialect, connection.connection.dbapi_connection
-    if dialect.is_disconnect(error, driver, cursor):
-        connection.invalidate(error)
-        base = dialect.loaded_dbapi.Error
-        raise DBAPIError.instance(
-            sql, None, error, base, connection_invalidated=True, dialect=dialect
-        ) from error

@@ -92,7 +92,7 @@ def _is_plain(relation: RelationshipProperty[Any]) -> bool:
         and compared(relation) is not None
         and relation.mapper.inherits is None
         and isinstance(table, Table)
-        and not any(sign in _names(table) for sign in "%:\\")
+        and not any(sign in _names(table) for sign in "%:\\$")
         and not any(isinstance(part, SelectBase) for part in order)
         and all(
             table.columns.contains_column(part)
@@ -179,7 +179,8 @@ class Straight:
         except DBAPIError as error:
             said = str(error.orig).splitlines()[0]
             if sqlstate_of(error) == NO_DATA_FOUND:
-                raise UnknownMomentError(said) from error
+                hint = "chrononaut.transaction lists what there is."
+                raise UnknownMomentError(said, hint=hint) from error
             if sqlstate_of(error) == UNDEFINED_FUNCTION:
                 raise not_versioned(self._table.schema, self._table.name) from error
             raise

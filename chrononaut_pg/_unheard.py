@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
 from chrononaut_pg._emission import listener_of, root_engine
-from chrononaut_pg._past import is_watched, raise_if_lost, reads_the_past
+from chrononaut_pg._past import is_watched, reads_the_past
+from chrononaut_pg._past_asking import raise_if_lost
 from chrononaut_pg.exceptions import from_database_error
 
 _HARMLESS = frozenset(["isolation_level", "postgresql_readonly", "compiled_cache"])

@@ -35,6 +35,7 @@ select current_setting('chrononaut.installed_version')::integer between 1 and 2 
 \ir core/65_grants.sql
 \ir core/66_images.sql
 \ir core/67_feed.sql
+\ir core/67_moments.sql
 \ir core/68_as_of.sql
 \ir core/68_related.sql
 \ir core/69_past.sql

@@ -146,10 +146,15 @@ declare
     v_shape text;
     v_mark text;
 begin
-    -- Parameters have more underscores in front than any column, so that names differ.
-    select string_agg(format('%I %s', a.attname, format_type(a.atttypid, -1)), ', ' order by a.attnum),
-        repeat('_', 1 + coalesce(max(length(substring(a.attname from '^_*'))), 0))
-    into v_shape, v_mark
+    -- Parameters have more underscores in front than any column, so that names differ; columns
+    -- that are called like parameters get them, too.
+    select repeat('_', 1 + coalesce(max(length(substring(a.attname from '^_*'))), 0)) into v_mark
+    from pg_attribute a
+    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped;
+    select string_agg(format('%I %s',
+        case when a.attname ~ '^[$][0-9]+$' then v_mark || a.attname else a.attname end,
+        format_type(a.atttypid, -1)), ', ' order by a.attnum)
+    into v_shape
     from pg_attribute a
     where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped;
     -- Replaced where it can be: others may be reading.
