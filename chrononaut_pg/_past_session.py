@@ -149,13 +149,13 @@ class PastSession(Session):
     def hold(self, instance: Any) -> None:
         """Take in an object that was made from its history."""
         Session.add(self, instance)
-        _keep_session(self, instance)
+        self.keep([instance])
 
     def keep(self, made: Iterable[Any]) -> None:
-        """Live as long as objects that were made past the ORM's own loading."""
+        """Live as long as these objects, which load the rest of it."""
         keeper = _Keeper(self)
         for one in made:
-            sa_inspect(one).info.setdefault(_KEY, keeper)
+            sa_inspect(one).info[_KEY] = keeper
 
     def _refuse(self, what: str) -> NoReturn:
         raise ReadOnlyPastError(
@@ -210,9 +210,8 @@ def _read_the_past(state: ORMExecuteState) -> None:
 
 
 @event.listens_for(PastSession, "loaded_as_persistent")
-def _keep_session(session: Session, instance: Any) -> None:
-    """Let the session live as long as its objects, which load the rest of it."""
-    sa_inspect(instance).info[_KEY] = _Keeper(session)
+def _keep_session(session: PastSession, instance: Any) -> None:
+    session.keep([instance])
 
 
 @cache

@@ -79,25 +79,23 @@ def check_bind(model: type[Any], session: Session, **where: Any) -> None:
 def rows(
     instance: Any,
     session: Session,
-    statement: Callable[[], Select[Any]],
+    statement: Callable[[], Select[Any]] | Read,
     parameters: Mapping[str, Any] | None = None,
     mapper: Mapper[Any] | None = None,
-    read: Read | None = None,
 ) -> list[Any]:
     """Execute the statement of a reader where the object's table is.
 
-    *mapper* is that of what is read, for statements that do not tell. *read* is the
-    statement, if it is one that is made once.
+    *mapper* is that of what is read, for statements that do not tell.
     """
     # SQLAlchemy itself would ask for the database of the history class.
     bind: dict[str, Any] = {"bind": _bind(instance, session), **_shard(instance)}
     if mapper is not None:
         bind["mapper"] = mapper
     try:
-        if read is not None:
-            place = session.get_bind(clause=read.statement, **bind)
+        if isinstance(statement, Read):
+            place = session.get_bind(clause=statement.statement, **bind)
             connection = session.connection(bind_arguments={"bind": place})
-            return [*read.rows(connection, parameters or {})]
+            return [*statement.rows(connection, parameters or {})]
         # Result.all() is faster than going through the result.
         return [*session.execute(statement(), parameters, bind_arguments=bind).all()]
     except (ProgrammingError, DriftError, VersioningMissingError) as error:
@@ -233,8 +231,7 @@ def _values(
     """Return the rows of a statement, values in place of history objects."""
     found.loader.flush(session)
     mapper = found.loader.mapper
-    statement = asked.read
-    return rows(instance, session, lambda: asked.values, parameters, mapper, statement)
+    return rows(instance, session, asked.read, parameters, mapper)
 
 
 @contextmanager

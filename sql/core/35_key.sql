@@ -96,6 +96,26 @@ comment on function chrononaut._find_key(regclass, name[]) is
 
 -- Asked for once per key column and generated text, thus in two small queries whose plans
 -- last: planning them as one took longer than all else that create_versioning() does.
+create or replace function chrononaut._class_equality(class oid)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce((
+        select format('operator(%I.%s)', n.nspname, o.oprname)
+        from pg_opclass c
+        join pg_amop p on p.amopfamily = c.opcfamily and p.amopstrategy = 3
+            and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
+        join pg_operator o on o.oid = p.amopopr
+        join pg_namespace n on n.oid = o.oprnamespace
+        where c.oid = class), 'operator(pg_catalog.=)')
+$$;
+
+comment on function chrononaut._class_equality(oid) is
+    'The equality operator of a btree operator class, qualified; without one PostgreSQL''s own.';
+
+
 create or replace function chrononaut._key_operator(target regclass, column_name name)
     returns text
     language plpgsql
@@ -120,14 +140,7 @@ begin
     order by i.indisprimary desc, i.indexrelid
     limit 1;
     -- Without an index any more, writes go on and check_versioning() tells.
-    return coalesce((
-        select format('operator(%I.%s)', n.nspname, o.oprname)
-        from pg_opclass c
-        join pg_amop p on p.amopfamily = c.opcfamily and p.amopstrategy = 3
-            and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
-        join pg_operator o on o.oid = p.amopopr
-        join pg_namespace n on n.oid = o.oprnamespace
-        where c.oid = v_class), 'operator(pg_catalog.=)');
+    return chrononaut._class_equality(v_class);
 end;
 $$;
 

@@ -11,17 +11,13 @@ create or replace function chrononaut._equality(kind oid)
     set search_path = pg_catalog, pg_temp
 as $$
     -- What has no operator class of its own is compared by one of PostgreSQL's.
-    select coalesce((
-        select format('operator(%I.%s)', n.nspname, o.oprname)
+    select chrononaut._class_equality((
+        select c.oid
         from pg_type t
         join pg_opclass c on c.opcintype = case t.typtype when 'd' then t.typbasetype else t.oid end
             and c.opcdefault
         join pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
-        join pg_amop p on p.amopfamily = c.opcfamily and p.amopstrategy = 3
-            and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
-        join pg_operator o on o.oid = p.amopopr
-        join pg_namespace n on n.oid = o.oprnamespace
-        where t.oid = kind), 'operator(pg_catalog.=)')
+        where t.oid = kind))
 $$;
 
 comment on function chrononaut._equality(oid) is
