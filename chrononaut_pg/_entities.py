@@ -23,13 +23,18 @@ from sqlalchemy.orm import Session
 
 from chrononaut_pg._row_changes import (
     mapped_schemas,
-    models_of,
     row_class,
     table_of,
 )
 from chrononaut_pg._typed import parse
 from chrononaut_pg._views import history_table
-from chrononaut_pg.declarations import Declaration, declaration, declared, key_columns
+from chrononaut_pg.declarations import (
+    Declaration,
+    declaration,
+    declared,
+    key_columns,
+    models_of,
+)
 
 
 def changed_entities(

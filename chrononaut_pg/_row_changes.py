@@ -30,7 +30,13 @@ from sqlalchemy.orm import Mapper
 
 from chrononaut_pg._times import aware
 from chrononaut_pg._typed import parse, plain, typed
-from chrononaut_pg.declarations import Declaration, declared, is_declared, latest
+from chrononaut_pg.declarations import (
+    Declaration,
+    declared,
+    is_declared,
+    latest,
+    models_of,
+)
 
 
 @dataclass(frozen=True)
@@ -138,26 +144,17 @@ def table_of(
 
     *visible* is its name as the search path has it, *schemas* what `mapped_schemas`
     selected. Where several Tables have the name, that with the columns of *image* is
-    meant, the one declared last among equals.
+    meant and nothing else, the one declared last among equals.
     """
     names = {
         (declared_as, table)
         for schema, table in (_parts(name) for name in (relation, visible) if name)
         for declared_as in _schemas_by_name(schemas).get(schema, ())
     }
-    found: Table | None = None
-    best = 0
-    for table in dict.fromkeys(t for n in names for t in _tables(latest()).get(n, ())):
-        fit = _fit(table, image or {})
-        if found is None or fit >= best:
-            found, best = table, fit
-    return found
-
-
-def models_of(table: Table) -> list[Declaration]:
-    """Return the versioned models of a table, the topmost first."""
-    found = [one for one in declared() if one.table is table]
-    return sorted(found, key=lambda one: len(one.lineage))
+    found = [one for name in names for one in _named(latest()).get(name, ())]
+    if len(found) > 1:
+        found = [max(found, key=lambda one: (_fit(one, image or {}), one.position))]
+    return found[0].table if found else None
 
 
 def row_class(one: Declaration, value: Any) -> type[Any]:
@@ -184,7 +181,7 @@ def _compile_schemas(element: mapped_schemas, compiler: Any, **_: Any) -> str:
     preparer = compiler.preparer
     names = (
         preparer.format_table(Table(_stand_in(schema), MetaData(), schema=schema))
-        for schema in dict.fromkeys(schema for schema, _ in _tables(latest()))
+        for schema in dict.fromkeys(schema for schema, _ in _named(latest()))
     )
     return f"CAST($chrononaut${' '.join(names)}$chrononaut$ AS TEXT)"
 
@@ -252,20 +249,39 @@ def _parts(name: str) -> tuple[str | None, str]:
     return (parts[-2] if len(parts) > 1 else None), parts[-1]
 
 
+@dataclass
+class _Named:
+    """A Table of models, with the columns of which images tell values."""
+
+    table: Table
+    position: int
+    told: set[str]
+
+
 @functools.lru_cache(maxsize=1)
-def _tables(serial: int) -> dict[tuple[str | None, str], list[Table]]:
+def _named(serial: int) -> dict[tuple[str | None, str], list[_Named]]:
     """Return the Tables of models by schema and name; *serial* is for the cache."""
-    found: dict[tuple[str | None, str], list[Table]] = {}
+    found: dict[Table, _Named] = {}
     for one in declared():
-        tables = found.setdefault((one.table.schema, one.table.name), [])
-        if one.table not in tables:
-            tables.append(one.table)
-    return found
+        names = {column.name for column in one.table.columns}
+        named = found.setdefault(one.table, _Named(one.table, len(found), names))
+        named.told.difference_update(
+            column.name
+            for column in one.hidden | one.untracked
+            if column.table is one.table
+        )
+    by_name: dict[tuple[str | None, str], list[_Named]] = {}
+    for named in found.values():
+        by_name.setdefault((named.table.schema, named.table.name), []).append(named)
+    return by_name
 
 
-def _fit(table: Table, image: Mapping[str, Any]) -> int:
-    known = set(table.columns.keys())
-    return len(known & image.keys()) - len(image.keys() - known)
+def _fit(one: _Named, image: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how well a Table fits an image, columns that the image lacks last."""
+    known = {column.name for column in one.table.columns}
+    foreign = len(image.keys() - known)
+    missing = len(one.told - image.keys()) if image else 0
+    return len(known & image.keys()) - foreign, -missing
 
 
 class _Shape:

@@ -5,9 +5,8 @@ from typing import Any
 
 from sqlalchemy import Column, and_, exists, literal_column, or_, select, union_all
 
-from chrononaut_pg._row_changes import models_of
 from chrononaut_pg._views import history_table, history_with
-from chrononaut_pg.declarations import Declaration, declared, key_columns
+from chrononaut_pg.declarations import Declaration, declared, key_columns, models_of
 
 
 def histories(one: Declaration) -> Iterator[tuple[Any, list[Any]]]:

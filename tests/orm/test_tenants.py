@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, Identity, select, text
+from sqlalchemy import Engine, ForeignKey, Identity, Integer, String, select, text
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -192,6 +192,55 @@ def test_transactions_name_the_objects_of_the_tenant(sessions: list[Session]) ->
         assert entities == {Owner: [(1, 0)], Thing: [(1, 0)]}
         assert {one.model for two in others for one in two.changes()} == {None}
         assert [one.changed_entities for one in others] == [{}, {}]
+
+
+def shared(schema: str | None, hidden: str = "", **columns: Any) -> Any:
+    """Return a model of a table that other models of a test have, too."""
+    apart = type("Apart", (DeclarativeBase,), {})
+    body = {
+        "__tablename__": "shared",
+        "__table_args__": {"schema": schema},
+        "__chrononaut_hidden__": hidden.split(),
+        "id": mapped_column(Integer, primary_key=True),
+        **{name: mapped_column(String) for name in columns},
+    }
+    return type("Shared", (Versioned, apart), body)
+
+
+def test_of_models_that_share_a_name_that_with_just_the_columns_is_meant(
+    tenants: list[Engine],
+) -> None:
+    meant = shared(None, a=1, b=1)
+    meant.metadata.create_all(tenants[0])
+    others = [shared(s, a=1, b=1, c=1) for s in ("per_tenant", None)]
+    others += [shared(None, a=1), shared(None, d=1)]
+    with Session(tenants[0]) as session:
+        session.add(meant(id=1, a="x", b="y"))
+        session.commit()
+        [made] = session.scalars(select(Transaction).order_by(Transaction.id)).all()[
+            -1:
+        ]
+        found = [one.model for one in made.changes()]
+        entities = [*made.changed_entities]
+
+    assert (found, entities, len(others)) == ([meant], [meant], 4)
+
+
+def test_of_models_of_the_same_columns_the_one_declared_last_is_meant(
+    tenants: list[Engine],
+) -> None:
+    models = [shared(s, a=1) for s in ("per_tenant", None, "per_tenant")]
+    models += [shared(None, a=1, b=1, hidden="b")]
+    models[0].metadata.create_all(tenants[0])
+    with Session(tenants[0]) as session:
+        session.add(models[0](id=1, a="x"))
+        session.commit()
+        [made] = session.scalars(select(Transaction).order_by(Transaction.id)).all()[
+            -1:
+        ]
+        found = [one.model for one in made.changes()]
+
+    assert found == [models[-1]]
 
 
 def test_a_session_that_has_databases_for_its_classes_alone(
