@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Numeric, Table, column, text
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState, Session
 
-from chrononaut_pg.capture import asking, captured
+from chrononaut_pg.capture import Sample, asking, captured, differ
 from chrononaut_pg.context import to_json
 from chrononaut_pg.declarations import (
     declaration,
@@ -73,12 +73,12 @@ def has_extras(instance: Any) -> bool:
     return bool(sa_inspect(instance).info.get(_EXTRAS))
 
 
-def append_extras(session: Session, samples: Mapping[type[Any], Any]) -> None:
+def append_extras(session: Session, samples: Mapping[type[Any], Sample | None]) -> None:
     """Append to what a flush recorded the extras of each object that it wrote.
 
-    *samples* are the objects that models with capture methods were asked about.
+    *samples* are what models with capture methods said of all of them.
     """
-    if not samples and not _WITH_EXTRAS:
+    if not any(samples.values()) and not _WITH_EXTRAS:
         return
     wanted: dict[Connection, _Wanted] = {}
     named: dict[tuple[Connection, Table], str] = {}
@@ -157,16 +157,16 @@ def _appended(name: str, found: Iterable[tuple[dict[str, Any], dict[str, Any]]])
     )
 
 
-def _own_extras(instance: Any, samples: Mapping[type[Any], Any]) -> dict[str, Any]:
+def _own_extras(
+    instance: Any, samples: Mapping[type[Any], Sample | None]
+) -> dict[str, Any]:
     """Return the extras that a model's methods say of this object and not of all."""
     sample = samples.get(type(instance))
-    if sample is None or sample is instance:
+    if sample is None or sample.own is None:
         return {}
     with asking({}):
-        one = declaration(type(instance))
-        common = captured(one, sample).get("extra", {})
-        own = captured(one, instance).get("extra", {})
-    return {name: value for name, value in own.items() if common.get(name) != value}
+        own = captured(declaration(type(instance)), instance).get("extra", {})
+    return {n: value for n, value in own.items() if differ(n, own, sample.extra)}
 
 
 def _keys(state: InstanceState[Any]) -> Iterable[tuple[Table, dict[str, Any]]]:
@@ -197,9 +197,20 @@ def _candidates(session: Session) -> Iterator[tuple[Any, bool]]:
     """Yield the versioned objects that a flush may write; of dirty ones it is open."""
     for found, is_dirty in (
         (session.new, False),
-        (session.dirty, True),
+        (_dirty(session), True),
         (session.deleted, False),
     ):
         for one in found:
             if is_declared(type(one)):
                 yield one, is_dirty
+
+
+def _dirty(session: Session) -> Iterable[Any]:
+    """Return the dirty objects in the order in which the session came to have them.
+
+    The session itself has them in the order of their addresses: that is no order.
+    """
+    dirty = session.dirty
+    if len(dirty) < 2:
+        return dirty
+    return [one for one in session.identity_map.values() if one in dirty]

@@ -32,7 +32,14 @@ from chrononaut_pg._providers import (
     share,
 )
 from chrononaut_pg._strict import FLUSHING, refuse
-from chrononaut_pg.capture import SAMPLES, asking, captured, current_capture, overrides
+from chrononaut_pg.capture import (
+    SAMPLES,
+    asking,
+    captured,
+    current_capture,
+    overrides,
+    sampled,
+)
 from chrononaut_pg.context import UserId, compose, said
 from chrononaut_pg.declarations import (
     declaration,
@@ -162,15 +169,15 @@ def _before_flush(session: Session, flush_context: Any, instances: Any) -> None:
     act(session)
     if not anybody_strict() and current_capture(None) is None:
         return
-    found = written(session)
-    samples: dict[type[Any], Any] = {}
-    for instance in found:
-        samples.setdefault(type(instance), instance)
+    by_model: dict[type[Any], list[Any]] = {}
+    for instance in written(session):
+        by_model.setdefault(type(instance), []).append(instance)
         provider = _provider(session, instance)
         if provider is not None and _lacks_extra(provider, instance):
             refuse(type(instance).__name__)
-    overriding = {m: o for m, o in samples.items() if overrides(m)}
-    SAMPLES.set(overriding or None)
+    SAMPLES.set(
+        {m: sampled(m, n) if overrides(m) else None for m, n in by_model.items()}
+    )
 
 
 def _lacks_extra(provider: Provider, instance: Any) -> bool:

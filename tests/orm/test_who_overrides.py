@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, Integer, insert, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import chrononaut_pg
@@ -116,3 +116,98 @@ def test_method_that_looks_at_its_object_speaks_for_each_object(
         ],
         {"rationale": "why"},
     )
+
+
+@pytest.fixture
+def named(engine: Engine) -> type[Any]:
+    """A model whose objects say different things, one of them its key."""
+
+    class Base(DeclarativeBase):
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Named(Versioned, Base):
+        __tablename__ = "named"
+        name: Mapped[str]
+
+        def _fetch_current_user_id(self) -> str:
+            return self.name
+
+        def _get_custom_change_info(self) -> dict[str, Any]:
+            return {"key": self.id, self.name: 1, "all": 1}
+
+    Base.metadata.create_all(engine)
+    chrononaut_pg.listen(engine)
+    return Named
+
+
+def test_what_one_object_says_is_not_said_of_others_whatever_their_addresses(
+    engine: Engine, named: type[Any], db: Db
+) -> None:
+    count = 8
+    with Session(engine) as session:
+        session.add_all([named(name=f"new{n}") for n in range(count)])
+        session.commit()
+        objects = session.scalars(select(named).order_by(named.id)).all()
+        for one in reversed(objects):
+            one.name = f"n{one.id}"
+        session.commit()
+
+    assert [(info["user_id"], info["extra"]) for info in told(db, "named")] == [
+        *(("new0", {"key": n + 1, f"new{n}": 1, "all": 1}) for n in range(count)),
+        *(("n1", {"key": n + 1, f"n{n + 1}": 1, "all": 1}) for n in range(count)),
+    ]
+
+
+def test_models_that_share_a_method_are_each_asked_for_what_is_written(
+    engine: Engine, db: Db
+) -> None:
+    class Base(DeclarativeBase):
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Signed(Versioned):
+        @classmethod
+        def _fetch_current_user_id(cls) -> str:
+            return cls.__name__
+
+        def _get_custom_change_info(self: Any) -> dict[str, Any]:
+            return {"key": self.id}
+
+    class Letter(Signed, Base):
+        __tablename__ = "letter"
+
+    class Parcel(Signed, Base):
+        __tablename__ = "parcel"
+
+    Base.metadata.create_all(engine)
+    chrononaut_pg.listen(engine)
+    with Session(engine) as session:
+        session.add_all([Letter(id=1), Parcel(id=2), Parcel(id=3)])
+        session.commit()
+
+    assert [
+        (info["user_id"], info["extra"])
+        for table in ("letter", "parcel")
+        for info in told(db, table)
+    ] == [("Letter", {"key": 1}), ("Parcel", {"key": 2}), ("Parcel", {"key": 3})]
+
+
+def test_model_does_not_speak_for_another_whose_table_has_the_same_name(
+    engine: Engine, db: Db
+) -> None:
+    """As of another database of the application."""
+
+    def model(**methods: Any) -> type[Any]:
+        base = type("Base", (DeclarativeBase,), {})
+        column = {"id": mapped_column(Integer, primary_key=True)}
+        body = {"__tablename__": "twin", **column, **methods}
+        return type("Twin", (Versioned, base), body)
+
+    mute = model()
+    model(_fetch_current_user_id=lambda self: "twin")
+    mute.metadata.create_all(engine)
+    chrononaut_pg.listen(engine)
+    with Session(engine) as session, change_info(user_id="ann"):
+        session.add(mute(id=1))
+        session.commit()
+
+    assert [info["user_id"] for info in told(db, "twin")] == ["ann"]
