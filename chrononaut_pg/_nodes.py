@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Table
 from sqlalchemy.orm import RelationshipProperty
 
 from chrononaut_pg._association import Row
@@ -32,3 +33,5 @@ class Node:
     span: Span
     relations: list[Relation] = field(default_factory=list)
     resurrected: bool = False
+    steady: list[tuple[str, Table]] = field(default_factory=list)
+    """Attributes, and their tables, that are as they were and that an update sets."""

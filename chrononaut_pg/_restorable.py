@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, UniqueConstraint
+from sqlalchemy import Column, Table, UniqueConstraint
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper, PassiveFlag, RelationshipProperty, selectinload
-from sqlalchemy.orm.attributes import get_history
+from sqlalchemy.orm.attributes import flag_modified, get_history
 
 from chrononaut_pg._members import Tree
 from chrononaut_pg.declarations import (
@@ -199,6 +199,23 @@ def led_by_changed_keys(live: Any) -> list[str]:
             if mapper.columns.contains_column(local)
         )
     ]
+
+
+def keep(live: Any, steady: Iterable[tuple[str, Table]]) -> None:
+    """Have attributes written as they are where the row is written.
+
+    Their columns' `onupdate` would give them other values.
+    """
+    mapper = sa_inspect(live).mapper
+    written = {
+        column.table
+        for prop in mapper.column_attrs
+        if _is_changed(live, prop.key)
+        for column in prop.columns
+    }
+    for name, table in steady:
+        if table in written:
+            flag_modified(live, name)
 
 
 def _is_changed(live: Any, name: str) -> bool:

@@ -28,6 +28,7 @@ from chrononaut_pg._restorable import (
     is_only_of_others,
     is_unique,
     is_versioned,
+    keep,
     led_by_changed_keys,
     model_of,
     name_of,
@@ -248,6 +249,7 @@ class Plan:
         if all(getattr(node.live, name) == v for name, v in wanted.items()):
             take(node.live, relation.of, one)  # collections may go by its values
             self._restore(was)
+            keep(one, was.steady)
             put(node.live, relation.of, one)
             return
         take(node.live, relation.of, one)
@@ -310,6 +312,8 @@ class Plan:
             setattr(node.live, part.name, own(value))
             for together in one.mapper.composites:
                 vars(node.live).pop(together.key, None)
+        elif column.onupdate is not None:
+            node.steady.append((part.name, column.table))
 
     def _attach(self, live: Any, relation: Relation) -> None:
         """Let those belong to a relation who belonged to it."""
@@ -341,6 +345,7 @@ class Plan:
             return
         if self._session.is_modified(node.live):
             self._say(node.live)
+            keep(node.live, node.steady)
         if stale := led_by_changed_keys(node.live):
             self._session.expire(node.live, stale)
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from sqlalchemy import types
 from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.util import method_is_overridden
 
 
 def parse(text: str | None) -> Any:
@@ -29,6 +30,8 @@ def typed(value: Any, kind: TypeEngine[Any]) -> Any:
         inner = typed(value, kind.impl_instance)
         if isinstance(kind, types.PickleType):
             return cast(Any, kind).result_processor(_dialect(), None)(inner)
+        if not method_is_overridden(kind, TypeDecorator.process_result_value):
+            return inner
         return kind.process_result_value(inner, _dialect())
     if value is None:
         return None

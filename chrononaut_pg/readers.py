@@ -21,7 +21,7 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import Query, Session, aliased
+from sqlalchemy.orm import Query, Session, aliased, object_session
 from sqlalchemy.orm.attributes import instance_state
 
 from chrononaut_pg._changes import (
@@ -244,7 +244,18 @@ def diff(instance: Any, from_model: Any, to: Any = None) -> dict[str, tuple[Any,
             "Diffs must be chronological. Your from_model post-dates your to."
         )
     names = attributes(history_class(type(instance)))
+    if target is instance:
+        _load_deferred(instance, names)
     return differing(names, from_model, target)
+
+
+def _load_deferred(instance: Any, names: Iterable[str]) -> None:
+    """Load deferred attributes of an object at once, those that refuse that, too."""
+    session, state = object_session(instance), instance_state(instance)
+    wanted = state.unloaded.intersection(names) - state.expired_attributes
+    if session is not None and state.persistent and wanted:
+        with session.no_autoflush:
+            session.refresh(instance, wanted)
 
 
 def select_hidden_changed_since(instance: Any, version: Any) -> Select[Any]:

@@ -65,6 +65,16 @@ class Cents(TypeDecorator[int]):
         return None if value is None else int(value * 100)
 
 
+class Written(TypeDecorator[str]):
+    """Changes what is written, and nothing that is read."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else value.strip()
+
+
 RARE: dict[str, tuple[Any, Any, Any]] = {
     "day": (Date, date(1, 1, 1), date(9999, 12, 31)),
     "hour": (Time, time(0), time(23, 59, 59, 999999)),
@@ -90,6 +100,7 @@ RARE: dict[str, tuple[Any, Any, Any]] = {
     "amounts": (ARRAY(Numeric), [Decimal("1.50")], [Decimal("2")]),
     "moments": (ARRAY(DateTime(timezone=True)), [NOON], [NOON, None]),
     "cents": (Cents, 150, 1),
+    "written": (Written, " a ", "b"),
     "document": (JSONB, {"a": [1.5, {"b": None}]}, 1.25),
     "net": (CIDR, IPv4Network("10.0.0.0/8"), IPv4Network("10.1.0.0/16")),
     "host": (INET, IPv4Interface("10.0.0.1/8"), IPv4Interface("10.0.0.2/8")),
