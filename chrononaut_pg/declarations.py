@@ -219,6 +219,7 @@ def declare_table(table: Table, options: VersioningOptions) -> None:
                 hint="Check the spelling of hidden and untracked.",
             )
     _PLAIN[table] = options
+    renew()
 
 
 _PLAIN: WeakKeyDictionary[Table, VersioningOptions] = WeakKeyDictionary()

@@ -3,12 +3,18 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import chrononaut_pg
-from chrononaut_pg import DriftError, Versioned, time_travel
+from chrononaut_pg import (
+    DriftError,
+    Versioned,
+    VersioningMissingError,
+    time_travel,
+    versioned_table,
+)
 
 
 class Base(DeclarativeBase):
@@ -65,3 +71,18 @@ def test_a_column_that_only_a_text_names_is_its_own_mistake(session: Session) ->
         pytest.raises(ProgrammingError, match="does not exist"),
     ):
         past.execute(text("select titel from item"))
+
+
+def test_table_declared_after_a_first_look_at_the_past_counts(session: Session) -> None:
+    session.execute(text("create table shelf (id int)"))
+    session.commit()
+    shelf = Table("shelf", MetaData(), Column("id", Integer))
+    with time_travel(session, mark="then") as past:
+        assert past.execute(select(shelf)).all() == []
+
+    versioned_table(shelf)
+    with (
+        time_travel(session, mark="then") as past,
+        pytest.raises(VersioningMissingError, match="table shelf has no past"),
+    ):
+        past.execute(select(shelf))
