@@ -147,7 +147,7 @@ comment on function chrononaut._undo_waits(jsonb) is
     'Which steps of an undo want to wait for which others, and how much, by their numbers from 0.';
 
 
-create or replace function chrononaut._undo_order(steps jsonb)
+create or replace function chrononaut._undo_order(steps jsonb, way text)
     returns integer[]
     language plpgsql
     stable
@@ -171,14 +171,18 @@ begin
                 on w.step = s.number and w.other <> all (v_done)
             where s.number <> all (v_done)
             group by s.number
-            order by max(w.weight) nulls first, s.number
+            order by case when way = 'updates last'
+                    then steps -> s.number ->> 'operation' = 'update' end,
+                case when way = 'updates last'
+                    then steps -> s.number ->> 'operation' = 'insert' end,
+                max(w.weight) nulls first, s.number
             limit 1);
     end loop;
     return v_done;
 end;
 $$;
 
-comment on function chrononaut._undo_order(jsonb) is
+comment on function chrononaut._undo_order(jsonb, text) is
     'The order of the steps of an undo: one by one, what least has to wait for others.';
 
 
@@ -485,14 +489,17 @@ begin
     if way in ('at once', 'exchanged') then
         perform chrononaut._undo_at_once(steps, scopes, what, force);
     else
-        foreach v_number in array chrononaut._undo_order(chrononaut._undo_outline(steps)) loop
+        foreach v_number in array chrononaut._undo_order(chrononaut._undo_outline(steps), way) loop
             if way = 'backwards' and steps -> v_number ->> 'operation' = 'update' then
                 perform chrononaut._undo_exchange(steps -> v_number);
+            elsif way = 'updates last' and steps -> v_number ->> 'operation' = 'update' then
+                perform chrononaut._undo_keep(steps -> v_number, coalesce(
+                    steps -> v_number ->> 'keys', steps -> v_number ->> 'ids')::bigint[], what, way);
             end if;
             perform chrononaut._undo_write(steps -> v_number, what, force);
         end loop;
     end if;
-    perform chrononaut._undo_settle_all(steps, scopes);
+    perform chrononaut._undo_settle_all(steps, scopes, what, force, way);
     if v_immediate is not null then
         execute 'set constraints ' || v_immediate || ' immediate';
     end if;
@@ -558,6 +565,10 @@ as $$
     select case
         when state in ('23503', '23001', 'VH007') then
             case when way in ('in order', 'backwards') then 'at once' end
+        -- A row of the undo went along with what it refers to.
+        when state = '09000' then
+            case when way in ('in order', 'backwards') then 'at once'
+                when way in ('at once', 'exchanged') then 'updates last' end
         when state in ('23505', '23P01') then
             case way when 'in order' then 'backwards' when 'backwards' then 'at once'
                 when 'at once' then 'exchanged' end
@@ -591,12 +602,12 @@ begin
 exception
     when foreign_key_violation or restrict_violation or not_null_violation or check_violation
         or unique_violation or exclusion_violation or string_data_right_truncation
-        or numeric_value_out_of_range or sqlstate 'VH007' then
+        or numeric_value_out_of_range or triggered_action_exception or sqlstate 'VH007' then
         v_detour := chrononaut._undo_detour(way, sqlstate);
         if v_detour is not null then
             perform chrononaut._undo_all(steps, scopes, what, force, v_detour);
             return;
-        elsif sqlstate = 'VH007' then
+        elsif sqlstate in ('VH007', '09000') then
             raise;
         end if;
         get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail,
