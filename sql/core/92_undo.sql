@@ -416,7 +416,11 @@ begin
         'newest', false,
         'total', v_range.total,
         'pairs', v.granularity = 'row' and v_range.inserts > 0 and v_range.deletes > 0
-            and jsonb_array_length(v_scope -> 'columns') > cardinality(v.key));
+            and jsonb_array_length(v_scope -> 'columns') > cardinality(v.key)
+            and not exists (  -- No UPDATE can set such a key back.
+                select from jsonb_array_elements(v_scope -> 'columns') c
+                join jsonb_array_elements(v_scope -> 'key') k on k -> 'live' = c -> 'name'
+                where (c ->> 'always')::boolean));
 end;
 $$;
 

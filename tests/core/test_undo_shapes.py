@@ -114,6 +114,20 @@ def test_identity_columns_get_their_old_values(db: Db, kind: str) -> None:
     )
 
 
+def test_a_row_that_was_made_anew_with_another_identity(db: Db) -> None:
+    run(
+        db,
+        "create table item (id integer generated always as identity primary key,"
+        " a text);"
+        "select chrononaut.create_versioning('item');"
+        "insert into item (a) values ('same')",
+    )
+    db.commit()
+    done = in_one(db, "delete from item", "insert into item (a) values ('same')")
+    undo(db, done)
+    assert table(db) == [(1, "same")]
+
+
 def test_an_identity_column_that_only_an_insert_can_set(db: Db) -> None:
     make(db, "id int primary key, n int generated always as identity, v int")
     in_one(db, "insert into t (id, v) values (1, 1), (2, 2)")
