@@ -95,7 +95,8 @@ class Listener:
             return told.composed
         info = provider.info(what, who, told.evaluated)
         if capture is not None:
-            info = capture.override(info)
+            made = getattr(compiled, "compile_state", None)
+            info = capture.override(info, getattr(made, "dml_table", None))
         if strict is not None and strict() and not info.get("extra"):
             check_statement(connection, compiled, statement, info.get("tables", {}))
         text = to_json(info) if info else ""

@@ -65,10 +65,15 @@ class Capture:
     def __bool__(self) -> bool:
         return bool(self._by_hooks)
 
-    def override(self, info: dict[str, Any]) -> dict[str, Any]:
-        """Return *info* with what the models say."""
+    def override(self, info: dict[str, Any], table: Any = None) -> dict[str, Any]:
+        """Return *info* with what the models say; *table* is what is written, if known.
+
+        Of several models whose tables are called alike that of the table is meant.
+        """
         tables: dict[str, dict[str, Any]] = {}
         meant = self._written()
+        if isinstance(table, Table):
+            meant[self._name(table)] = table
         with asking(info):
             for models in self._by_hooks.values():
                 answers = _answers(models)
@@ -78,7 +83,7 @@ class Capture:
                     return _merged(info, said[0])
                 for one in models:
                     name, found = self._name(one.table), answers.get(one, said[0])
-                    is_meant = meant.get(name, one.table) is one.table
+                    is_meant = meant.get(name, one.table) == one.table  # or annotated
                     if is_meant and not _adds_nothing(info, found):
                         tables[name] = found
         return {**info, "tables": tables} if tables else info

@@ -173,10 +173,10 @@ def test_models_that_share_a_method_are_each_asked_for_what_is_written(
             return {"key": self.id}
 
     class Letter(Signed, Base):
-        __tablename__ = "letter"
+        __tablename__ = "signed_letter"
 
     class Parcel(Signed, Base):
-        __tablename__ = "parcel"
+        __tablename__ = "signed_parcel"
 
     Base.metadata.create_all(engine)
     chrononaut_pg.listen(engine)
@@ -186,7 +186,7 @@ def test_models_that_share_a_method_are_each_asked_for_what_is_written(
 
     assert [
         (info["user_id"], info["extra"])
-        for table in ("letter", "parcel")
+        for table in ("signed_letter", "signed_parcel")
         for info in told(db, table)
     ] == [("Letter", {"key": 1}), ("Parcel", {"key": 2}), ("Parcel", {"key": 3})]
 
@@ -208,6 +208,8 @@ def test_model_does_not_speak_for_another_whose_table_has_the_same_name(
     chrononaut_pg.listen(engine)
     with Session(engine) as session, change_info(user_id="ann"):
         session.add(mute(id=1))
+        session.flush()
+        session.execute(insert(mute).values(id=2))
         session.commit()
 
-    assert [info["user_id"] for info in told(db, "twin")] == ["ann"]
+    assert [info["user_id"] for info in told(db, "twin")] == ["ann", "ann"]
