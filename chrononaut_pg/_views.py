@@ -58,12 +58,13 @@ def versions_view(one: Declaration) -> Table:
 def view_columns(one: Declaration) -> dict[Column[Any], str]:
     """Return the tracked columns of the model's tables and their names in the view.
 
-    Where tables of a chain have columns of one name, the view shows the nearest one;
-    the key of the others equals it.
+    Where tables of a chain have columns of one name, the nearest one has it; the key of
+    the others equals it, and other columns are called <table>_<column>.
     """
     withheld = one.all_hidden | one.all_untracked
     shown: dict[str, Column[Any]] = {}
     found: dict[Column[Any], str] = {}
+    farther: list[Column[Any]] = []
     for table in one.tables:
         for column in table.columns:
             if column in withheld:
@@ -71,6 +72,17 @@ def view_columns(one: Declaration) -> dict[Column[Any], str]:
             nearest = shown.setdefault(column.name, column)
             if nearest is column or (column.primary_key and nearest.primary_key):
                 found[column] = column.name
+            elif column not in key_columns(one, table):
+                farther.append(column)
+    taken = {
+        *shown,
+        *meta_names({c.name for t in one.tables for c in t.columns}).values(),
+    }
+    for column in farther:
+        name = clip(f"{column.table.name}_{column.name}", "")
+        if name not in taken:
+            taken.add(name)
+            found[column] = name
     return found
 
 

@@ -32,19 +32,32 @@ create or replace function chrononaut._lineage_columns(v chrononaut.versioning)
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select format('i%s.d%s', f.level, f.position), f.history_name, f.type
-    from (
-        select l.level, d.position, d.history_name, d.type,
+    -- Of equal names the nearest table's counts; keys are equal, other columns are told apart.
+    with data as (
+        select l.level, (l.ancestor).table_name, d.*,
             row_number() over (partition by d.history_name order by l.level) as rank
         from chrononaut._lineage(v) l
         cross join lateral chrononaut._data_columns(l.ancestor) d
-    ) f
-    where f.rank = 1
-    order by f.level, f.position
+    ), named as (
+        select d.level, d.position, d.type, d.rank,
+            case when d.rank = 1 then d.history_name
+                else chrononaut._clip(d.table_name || '_' || d.history_name, '') end::name as name
+        from data d
+        where d.rank = 1 or d.in_key is null
+    ), placed as (
+        select n.*, row_number() over (partition by n.name
+            order by n.rank > 1, n.level, n.position) as place
+        from named n
+    )
+    select format('i%s.d%s', p.level, p.position), p.name, p.type
+    from placed p
+    where p.place = 1
+        and (p.rank = 1 or p.name not in (select m.name from chrononaut._meta_columns(v) m))
+    order by p.rank > 1, p.level, p.position
 $$;
 
 comment on function chrononaut._lineage_columns(chrononaut.versioning) is
-    'The data columns of a merged view; where names repeat, the nearest table''s counts.';
+    'The data columns of a merged view; where names repeat, farther ones are <table>_<column>.';
 
 
 create or replace function chrononaut._lineage_keys(v chrononaut.versioning)

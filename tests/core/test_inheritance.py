@@ -187,3 +187,30 @@ def test_parent_must_be_versioned_fit_and_no_descendant(chain: Db) -> None:
         "alter_versioning('person', parent => 'person')",
     ]:
         refusal(chain, "VH003", f"select chrononaut.{call}")
+
+
+def test_columns_of_one_name_are_told_apart_by_their_table(db: Db) -> None:
+    step(
+        db,
+        "create table person (id integer primary key, name text, note text, version text)",
+        """create table worker (id integer primary key references person,
+            name text, person_note text, note integer, version integer)""",
+        "select chrononaut.create_versioning('person')",
+        "select chrononaut.create_versioning('worker', parent => 'person')",
+    )
+    step(
+        db,
+        "insert into person values (1, 'Ann', 'p', 'one')",
+        "insert into worker values (1, 'A.', 'taken', 7, 1)",
+    )
+    step(db, "update person set name = 'Bea'")
+
+    assert rows(
+        db,
+        "select name, person_name, note, person_note, version, person_version, "
+        "chrononaut_version from worker_versions order by change_id",
+    ) == [
+        ("A.", "Ann", 7, "taken", 1, "one", 0),
+        ("A.", "Bea", 7, "taken", 1, "one", 1),
+    ]
+    assert problems(db) == []

@@ -51,6 +51,15 @@ class Dog(Animal):
     chip: Mapped[str | None]
 
 
+class Bird(Animal):
+    """Has a column of the same name as its parent, and a key of its own besides."""
+
+    __tablename__ = "bird"
+    __mapper_args__ = {"polymorphic_identity": "bird"}  # noqa: RUF012
+    bird_id: Mapped[int] = mapped_column(ForeignKey("animal.id"), primary_key=True)
+    called: Mapped[str | None] = mapped_column("name")
+
+
 class Puppy(Dog):
     __tablename__ = "puppy"
     __mapper_args__ = {"polymorphic_identity": "puppy"}  # noqa: RUF012
@@ -341,3 +350,21 @@ def test_concrete_classes_that_are_read_together_have_histories_of_their_own(
         assert values(gone, "id", "title") == [(1, "b")]
         assert session.get_one(Bill, 1).title == "b"
         assert deleted(Paper, session) == []
+
+
+def test_columns_of_one_name_are_those_of_their_attributes(engine: Engine) -> None:
+    with created(engine, Base.metadata) as session:
+        bird = saved(session, Bird(id=1, name="Tit", called="Tito"), name="Tut")
+        [first] = bird.versions()
+        told = (first.name, first.called, bird.diff(first))
+        session.delete(bird)
+        session.commit()
+        restore(deleted(Bird, session)[0])
+        session.commit()
+        found = session.get_one(Bird, 1)
+        then = session.scalars(
+            select(history_class(Bird).name).order_by(history_class(Bird).change_id)
+        ).all()
+
+    assert told == ("Tit", "Tito", {"name": ("Tit", "Tut")})
+    assert (found.name, found.called, then) == ("Tut", "Tito", ["Tit", "Tut", "Tut"])
