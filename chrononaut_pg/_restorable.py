@@ -206,12 +206,12 @@ def keep(live: Any, steady: Iterable[tuple[str, Table]]) -> None:
 
     Their columns' `onupdate` would give them other values.
     """
-    mapper = sa_inspect(live).mapper
+    state = sa_inspect(live)
     written = {
         column.table
-        for prop in mapper.column_attrs
-        if _is_changed(live, prop.key)
-        for column in prop.columns
+        for name in state.committed_state
+        if name in state.mapper.column_attrs and _is_changed(live, name)
+        for column in state.mapper.column_attrs[name].columns
     }
     for name, table in steady:
         if table in written:

@@ -192,7 +192,8 @@ def test_parent_must_be_versioned_fit_and_no_descendant(chain: Db) -> None:
 def test_columns_of_one_name_are_told_apart_by_their_table(db: Db) -> None:
     step(
         db,
-        "create table person (id integer primary key, name text, note text, version text)",
+        """create table person (id integer primary key,
+            name text, note text, version text)""",
         """create table worker (id integer primary key references person,
             name text, person_note text, note integer, version integer)""",
         "select chrononaut.create_versioning('person')",

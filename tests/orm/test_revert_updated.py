@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import DateTime, Engine, ForeignKey, func, text
+from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from chrononaut_pg import Versioned
@@ -45,6 +47,23 @@ class Line(Stamped, Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     page_id: Mapped[int | None] = mapped_column(ForeignKey(Page.id))
     text: Mapped[str | None]
+
+
+class Vehicle(Stamped, ConcreteBase, Base):
+    __tablename__ = "vehicle"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str | None]
+    __mapper_args__ = {"polymorphic_identity": "vehicle", "concrete": True}  # noqa: RUF012
+
+
+class Boat(Vehicle):
+    __tablename__ = "boat"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str | None]
+    updated: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), default=THEN, onupdate=func.now()
+    )
+    __mapper_args__ = {"polymorphic_identity": "boat", "concrete": True}  # noqa: RUF012
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +111,14 @@ def test_rows_that_are_not_written_stay_so(session: Session) -> None:
 
     assert (article.body, article.updated, stamped) == ("x", THEN, THEN)
     assert len(list(article.changes())) == before + 1
+
+
+@pytest.mark.parametrize("model", [Vehicle, Boat])
+def test_concrete_classes_keep_theirs(session: Session, model: Any) -> None:
+    one = saved(session, model(id=1, name="a"))
+    session.execute(text(f"update {model.__tablename__} set name = 'b'"))
+    session.commit()
+    one.versions()[0].revert()
+    session.commit()
+
+    assert (one.name, one.updated) == ("a", THEN)
