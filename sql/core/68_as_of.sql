@@ -343,6 +343,66 @@ comment on function chrononaut._with_joined_moment(text) is
     'A query with columns of the moment in place of the subqueries that ask for them.';
 
 
+create or replace function chrononaut._changed_by(v chrononaut.versioning, later text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('exists (select from %s h where %s and %s)',
+        chrononaut._history_reference(v), chrononaut._key_matches(v, 'h', 'r', true), later)
+$$;
+
+comment on function chrononaut._changed_by(chrononaut.versioning, text) is
+    'The condition that a live row r has changes h that fulfil another one.';
+
+
+create or replace function chrononaut._past_rows(
+    v chrononaut.versioning,
+    first_table text,
+    kept text,
+    later text,
+    preceded text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- The live table is locked first, everywhere: migrations lock in that order.
+    -- Row locks put all later changes of a key behind all others, so the first of them is
+    -- the one whose predecessor is not later; where clocks decide, that is looked into. The
+    -- predecessor is joined: as a subquery it would be charged for rows that BRIN only guesses,
+    -- and the planner would read a long history's whole key index to spare it those.
+    select format(
+        'select %1$s from %2$s%3$s%4$I.%5$I r where %6$s '
+        'union all select %7$s from %2$s%8$s h '
+        'left join lateral (select %9$s, e.%10$I, e.%11$I, e.%12$I from %8$s e where %13$s '
+            'and e.%10$I operator(pg_catalog.<) h.%10$I order by e.%10$I desc limit 1) e on true '
+        'where h.%14$I operator(pg_catalog.<>) ''I'' and %15$s '
+            'and (e.%10$I is not null and (%16$s)) is not true%17$s',
+        string_agg(chrononaut._past_value(v, a.attnum, 'r'), ', ' order by a.attnum),
+        first_table,
+        (select case c.relkind when 'p' then '' else 'only ' end
+            from pg_class c where c.oid = v.relid),
+        v.schema_name, v.table_name, kept,
+        string_agg(chrononaut._past_value(v, a.attnum, 'h'), ', ' order by a.attnum),
+        chrononaut._history_reference(v),
+        chrononaut._stored_values(v, 'e'),
+        chrononaut._meta_name(v.meta, 'change_id'),
+        chrononaut._meta_name(v.meta, 'transaction_id'),
+        chrononaut._meta_name(v.meta, 'changed'),
+        chrononaut._key_matches(v, 'e', 'h'),
+        chrononaut._meta_name(v.meta, 'operation'),
+        later, preceded,
+        chrononaut._past_keys(v, 'h'))
+    from pg_attribute a
+    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
+$$;
+
+comment on function chrononaut._past_rows(chrononaut.versioning, text, text, text, text) is
+    'A query for the live rows that were kept, and for the images that first later changes left.';
+
+
 create or replace function chrononaut._past_query_after(
     v chrononaut.versioning,
     moment text,
@@ -352,44 +412,19 @@ create or replace function chrononaut._past_query_after(
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- The live table is locked first, everywhere: migrations lock in that order. The moment
-    -- is asked for at once: one that does not exist is an error though nothing changed.
-    -- Row locks put all later changes of a key behind all others, so the first of them is
-    -- the one whose predecessor is not later; where clocks decide, that is looked into. The
-    -- predecessor is joined: as a subquery it would be charged for rows that BRIN only guesses,
-    -- and the planner would read a long history's whole key index to spare it those. What
-    -- the OR keeps from becoming a join probes the index for few live rows and is read once,
-    -- into a hash table, for many.
-    select format(
-        'with moment as materialized (%1$s) select %2$s from %19$s%3$s%4$I.%5$I r '
-        'where (select m.keyed from moment m) is not null '
-            'and ((select m.keyed from moment m) is null '
-                'or not exists (select from %6$s h where %7$s and %8$s)) '
-        'union all select %9$s from %19$s%6$s h '
-        'left join lateral (select %16$s, e.%12$I, e.%17$I, e.%18$I from %6$s e where %11$s '
-            'and e.%12$I operator(pg_catalog.<) h.%12$I order by e.%12$I desc limit 1) e on true '
-        'where h.%10$I operator(pg_catalog.<>) ''I'' and %8$s '
-            'and (e.%12$I is not null and (%13$s or %15$s)) is not true%14$s',
+    -- The moment is asked for at once: one that does not exist is an error though nothing
+    -- changed. What the OR keeps from becoming a join probes the index for few live rows and
+    -- is read once, into a hash table, for many.
+    select format('with moment as materialized (%s) %s',
         chrononaut._bounded_moment(moment),
-        string_agg(chrononaut._past_value(v, a.attnum, 'r'), ', ' order by a.attnum),
-        (select case c.relkind when 'p' then '' else 'only ' end
-            from pg_class c where c.oid = v.relid),
-        v.schema_name, v.table_name,
-        chrononaut._history_reference(v),
-        chrononaut._key_matches(v, 'h', 'r', true),
-        chrononaut._probably_later(v, 'h') || ' and ' || chrononaut._later(v, 'h'),
-        string_agg(chrononaut._past_value(v, a.attnum, 'h'), ', ' order by a.attnum),
-        chrononaut._meta_name(v.meta, 'operation'),
-        chrononaut._key_matches(v, 'e', 'h'),
-        chrononaut._meta_name(v.meta, 'change_id'),
-        chrononaut._later(v, 'e'),
-        chrononaut._past_keys(v, 'h'),
-        chrononaut._later_by_clock(v, 'e'),
-        chrononaut._stored_values(v, 'e'),
-        chrononaut._meta_name(v.meta, 'transaction_id'),
-        chrononaut._meta_name(v.meta, 'changed'), first_table)
-    from pg_attribute a
-    where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
+        chrononaut._past_rows(v, first_table,
+            format('(select m.keyed from moment m) is not null '
+                'and ((select m.keyed from moment m) is null or not %s)',
+                chrononaut._changed_by(v, w.later)),
+            w.later,
+            format('%s or %s', chrononaut._later(v, 'e'), chrononaut._later_by_clock(v, 'e'))))
+    from (
+        select chrononaut._probably_later(v, 'h') || ' and ' || chrononaut._later(v, 'h') as later) w
 $$;
 
 comment on function chrononaut._past_query_after(chrononaut.versioning, text, text) is

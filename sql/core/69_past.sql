@@ -207,14 +207,12 @@ as $$
                 and p.prosrc = (select chrononaut._past_query(v, chrononaut._asked_moment())))
         union all
         select 'what reads its related rows is not the generated one'
-        where not exists (
-            select from pg_proc p
+        where chrononaut._is_related_body(v, (
+            select p.prosrc
+            from pg_proc p
             join pg_type t on t.oid = p.proargtypes[0]
             where p.pronamespace = 'chrononaut'::regnamespace and p.proname = '_related'
-                and t.typrelid = v.relid
-                -- A foreign key that came since is no fault: the end reads by it.
-                and strpos(p.prosrc,
-                    (select chrononaut._related_end(chrononaut._related_query(v)))) > 0)
+                and t.typrelid = v.relid)) is not true
         union all
         select 'the view of its past is not the generated one'
         where (chrononaut._has_past_schema(v.schema_name)

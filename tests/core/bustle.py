@@ -183,6 +183,21 @@ def past(db: Db, moment: str, parameters: list[Any]) -> State:
     return frozenset(db.execute(query.encode(), parameters * 2).fetchall())
 
 
+def past_by_key(db: Db, transaction_id: int, before: bool) -> State:
+    """Return both tables as what reads related rows gives them, key by key."""
+    related = (
+        "(select p.* from (select {0} from {1}_history union select {0} from {1}) k"
+        " cross join lateral chrononaut._related(null::{1}, '{{{0}}}',"
+        " array[{2}], %s, %s) p) {1}"
+    )
+    query = BOTH.format(
+        item=related.format("id", "item", "k.id::text"),
+        pair=related.format("a,b", "pair", "k.a, k.b::text"),
+    )
+    asked = [transaction_id, before] * 2
+    return frozenset(db.execute(query.encode(), asked).fetchall())
+
+
 def await_commit(writers: list[Writer]) -> None:
     """Wait until one of the *writers* has committed once more."""
     assert writers[0].commits.acquire(timeout=60), "nobody commits"

@@ -79,6 +79,21 @@ def test_transaction_of_another_tool_is_a_moment_of_the_clock(item: Db) -> None:
     }
 
 
+def test_related_rows_are_those_of_as_of(item: Db) -> None:
+    run(item, "update item set v = 70")
+    numbers = "select array_agg(id order by id) from chrononaut.transaction"
+    [(known,)] = rows(item, f"{numbers} where id < 0 or xid <> '0'")
+    asked = [(one, before) for one in known for before in (True, False)]
+    related = "select v from chrononaut._related(null::item, '{id}', '{1}', %s, %s)"
+    found = [[v for (v,) in rows(item, related, [*one])] for one in asked]
+
+    assert len(found) > 2 * len(CHANGES) + 2
+    assert found == [
+        past(item, f"transaction_id => {one}, before => {before}")
+        for one, before in asked
+    ]
+
+
 def test_open_past_sees_what_as_of_sees(item: Db) -> None:
     run(item, "select chrononaut.open_past('2020-01-01 10:03+00')")
     assert rows(item, "select v from item") == [(20,)]

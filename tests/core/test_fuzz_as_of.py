@@ -22,6 +22,7 @@ from tests.core.bustle import (
     busy,
     create_tables,
     past,
+    past_by_key,
     seen,
 )
 from tests.core.rebuild import broken_chains
@@ -118,6 +119,10 @@ def wrong_transactions(db: Db, writers: list[Writer]) -> list[tuple[Any, ...]]:
         found = past(db, "transaction_id => %s", [number])
         if found != after:
             wrong.append((number, "after", sorted(found ^ after, key=str)))
+        if past_by_key(db, number, True) != before:
+            wrong.append((number, "before", "by key"))
+        if past_by_key(db, number, False) != after:
+            wrong.append((number, "after", "by key"))
     return wrong
 
 
