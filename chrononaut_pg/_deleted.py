@@ -5,12 +5,11 @@ for these keys alone.
 """
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     ARRAY,
     CTE,
-    Column,
     ColumnElement,
     Select,
     Table,
@@ -24,7 +23,7 @@ from sqlalchemy import (
 )
 
 from chrononaut_pg._reading import session_for
-from chrononaut_pg._views import add_column, history_table
+from chrononaut_pg._views import history_table
 from chrononaut_pg.declarations import (
     Declaration,
     declaration,
@@ -160,8 +159,8 @@ def _is_of_class(
         one.mapper.single
         and kind is not None
         and one.table.columns.contains_column(kind)
+        and kind.name in history.columns
     ):
-        add_column(history, cast(Column[Any], kind))
         known = [m.polymorphic_identity for m in one.mapper.self_and_descendants]
         yield history.c[kind.name].in_(known)
 

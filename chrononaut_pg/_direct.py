@@ -41,7 +41,7 @@ from sqlalchemy.sql import visitors
 from chrononaut_pg._deriving import DERIVED, ENDS
 from chrononaut_pg._loading import Loader
 from chrononaut_pg._unheard import Read
-from chrononaut_pg._views import META_COLUMNS, meta_names, whole_history_table
+from chrononaut_pg._views import META_COLUMNS, history_table, meta_names
 from chrononaut_pg.declarations import Declaration, key_columns, latest
 
 _FIRST: ColumnElement[int] = literal_column(str(-(2**63)))
@@ -83,7 +83,7 @@ class Direct:
         self._cls = cls
         self._view: Table = sa_inspect(cls).local_table
         self._live = one.table
-        self._history = whole_history_table(one, self._view)
+        self._history = history_table(one.model)
         self._key = {
             column: bindparam(f"key_{n}", type_=column.type)
             for n, column in enumerate(key_columns(one, one.table))

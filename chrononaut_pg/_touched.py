@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Column, and_, exists, literal_column, or_, select, union_all
 
-from chrononaut_pg._views import history_table, history_with
+from chrononaut_pg._views import history_table
 from chrononaut_pg.declarations import Declaration, declared, key_columns, models_of
 
 
@@ -26,15 +26,9 @@ def histories(one: Declaration) -> Iterator[tuple[Any, list[Any]]]:
             yield history, [belongs(one, parent, history)]
 
 
-def history_of(one: Declaration, *columns: Column[Any]) -> Any:
-    """Return an alias of a model's history: key, meta columns and what is asked for."""
-    kind = _kind(one)
-    owner = models_of(one.table)[0]
-    if kind is None or any(given is kind for given in columns):
-        wanted = columns
-    else:
-        wanted = (*columns, kind)
-    return history_with(owner, *wanted).alias()
+def history_of(one: Declaration) -> Any:
+    """Return an alias of the history of a model's own table."""
+    return history_table(models_of(one.table)[0].model).alias()
 
 
 def of_class(one: Declaration, history: Any) -> list[Any]:
@@ -52,7 +46,7 @@ def of_class(one: Declaration, history: Any) -> list[Any]:
 
 def left_by(one: Declaration, column: Column[Any], history: Any) -> Any:
     """Return what a change left of a column: the next image's value or the live."""
-    later = history_of(one, column)
+    later = history_of(one)
     number = later.c["chrononaut:change_id"]
     image = (
         select(later.c[column.name].label("value"), literal_column("0").label("place"))
@@ -87,7 +81,7 @@ def belongs(one: Declaration, parent: Declaration, history: Any) -> Any:
     """Return whether the row of a parent's table is part of an object of the model."""
     above = [history.c[column.name] for column in key_columns(parent, parent.table)]
     columns = key_columns(one, one.table)
-    own = history_table(models_of(one.table)[0].model).alias()
+    own = history_of(one)
     stored = [own.c[column.name] for column in columns]
     return or_(
         *(

@@ -136,7 +136,7 @@ def _found(
     found = (_changes if len(one.tables) == 1 else _merged)(
         owner,
         column,
-        history := history_of(owner, column),
+        history := history_of(owner),
         [
             *between(history.c["chrononaut:transaction_id"], *ids),
             *(
@@ -217,7 +217,7 @@ def _cursor(
     transaction = meta(following, "created_transaction_id")
     if len(one.tables) == 1:
         return transaction, meta(following, "created_change_id")
-    history = history_of(owner, column)
+    history = history_of(owner)
     columns = key_columns(owner, owner.table)
     key = [getattr(following, name) for name in key_names(type(following))]
     number = select(func.max(history.c["chrononaut:change_id"])).where(

@@ -5,6 +5,7 @@ Names follow from the model alone, by the rules of the SQL core.
 """
 
 import hashlib
+import threading
 from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -47,11 +48,12 @@ def versions_view(one: Declaration) -> Table:
     """Return the versions view of a model's table."""
     columns = view_columns(one)
     stored = meta_names({c.name for table in one.tables for c in table.columns})
-    found = _table(one, view_name(one.table))
-    for name in META_COLUMNS:
-        _add(found, stored[name], _meta_type(name))
-    for column, name in columns.items():
-        _add(found, name, _type(column))
+    with _LOCK:
+        found = _table(one, view_name(one.table))
+        for name in META_COLUMNS:
+            _add(found, stored[name], _meta_type(name))
+        for column, name in columns.items():
+            _add(found, name, _type(column))
     return found
 
 
@@ -87,50 +89,37 @@ def view_columns(one: Declaration) -> dict[Column[Any], str]:
 
 
 def history_table(model: type[Any]) -> Table:
-    """Return the history table of a model's own table: its key and meta columns.
+    """Return the history table of a model's own table, with its tracked columns.
 
     For statements that need neither version numbers nor periods.
     """
     one = declaration(model)
-    name = own_history_name(one) or clip(one.table.name, "_history")
-    found = _table(one, name)
-    for column in key_columns(one, one.table):
-        _add(found, column.name, _type(column))
+    found: Table | None = one.notes.get(_HISTORY)
+    if found is None:
+        with _LOCK:
+            found = one.notes[_HISTORY] = _history_table(one)
+    return found
+
+
+def _history_table(one: Declaration) -> Table:
+    found = _table(one, own_history_name(one) or clip(one.table.name, "_history"))
+    withheld = one.all_hidden | one.all_untracked
+    for column in dict.fromkeys((*key_columns(one, one.table), *one.table.columns)):
+        if column not in withheld:
+            _add(found, column.name, _type(column))
     stored = meta_names({column.name for column in one.table.columns})
     for meta in _HISTORY_COLUMNS:
         _add(found, stored[meta], _meta_type(meta), key=f"chrononaut:{meta}")
     return found
 
 
-def whole_history_table(one: Declaration, view: Table) -> Table:
-    """Return the history table with all the columns that the view of it shows."""
-    found = history_table(one.model)
-    stored = meta_names({column.name for column in one.table.columns})
-    for column in view.columns:
-        if column.name not in stored.values():
-            _add(found, column.name, _type(column))
-    return found
-
-
-def history_with(one: Declaration, *columns: Column[Any]) -> Table:
-    """Return the history table of a model with these columns of its table as well."""
-    found = history_table(one.model)
-    for column in columns:
-        _add(found, column.name, _type(column))
-    return found
-
-
-def add_column(history: Table, column: Column[Any]) -> None:
-    """Add one tracked column to what `history_table` returns."""
-    _add(history, column.name, _type(column))
-
-
 def private_registry(one: Declaration) -> registry:
     """Return the registry of all history classes of one MetaData."""
-    metadata = _private(one.table.metadata)
-    if "registry" not in metadata.info:
-        metadata.info["registry"] = registry(metadata=metadata)
-    found: registry = metadata.info["registry"]
+    with _LOCK:
+        metadata = _private(one.table.metadata)
+        if "registry" not in metadata.info:
+            metadata.info["registry"] = registry(metadata=metadata)
+        found: registry = metadata.info["registry"]
     return found
 
 
@@ -160,6 +149,12 @@ def view_name(table: Table) -> str:
     """Return the name of a table's versions view."""
     return clip(table.name, "_versions")
 
+
+_LOCK = threading.RLock()
+"""Held while Tables are made: threads that ask first share what comes of it."""
+
+_HISTORY = "chrononaut_history"
+"""Where the notes of a declaration keep the Table of its history."""
 
 _LIVE = "chrononaut_live"
 """Where a Table of history keeps schema and name of the live one."""
