@@ -190,6 +190,36 @@ comment on function chrononaut._scope(chrononaut.versioning, text, bigint, bigin
     'Describes changes of one table: all of a range that meet a condition on history h.';
 
 
+create or replace function chrononaut._is_overtaken(v chrononaut.versioning)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Queries of catalogs show them as of the snapshot, functions on oids as they are now.
+    -- What rewrites a table leaves it empty in older snapshots.
+    select (
+            select position(p.prosrc in pg_get_functiondef(p.oid)) > 0
+            from pg_proc p where p.oid = to_regproc(format('chrononaut._capture_%s', v.id))
+        ) is not true
+        or (
+            select bool_and(pg_relation_filenode(c.oid) is not distinct from nullif(c.relfilenode, 0))
+            from pg_class c where c.oid in (v.relid, v.history_relid)
+        ) is not true
+        or exists (
+            select from pg_attribute a
+            join pg_class c on c.oid = a.attrelid
+            join pg_namespace n on n.oid = c.relnamespace
+            cross join pg_identify_object('pg_class'::regclass, a.attrelid, a.attnum) i
+            where a.attrelid in (v.relid, v.history_relid) and a.attnum > 0 and not a.attisdropped
+                and i.identity is distinct from
+                    format('%I.%I.%I', n.nspname, c.relname, a.attname))
+$$;
+
+comment on function chrononaut._is_overtaken(chrononaut.versioning) is
+    'Whether a versioned table was altered since the snapshot, which shows it as it was before.';
+
+
 create or replace function chrononaut._hold(v chrononaut.versioning)
     returns chrononaut.versioning
     language plpgsql
@@ -201,12 +231,21 @@ begin
     if v.active and has_table_privilege(v.relid, 'select') then
         execute format('lock table only %s in access share mode', v.relid::regclass);
     end if;
+    if v.active and current_setting('transaction_isolation') in ('repeatable read', 'serializable')
+        and chrononaut._is_overtaken(v) then
+        raise exception '%.% was altered after the snapshot of this transaction was taken',
+            quote_ident(v.schema_name), quote_ident(v.table_name)
+            using errcode = 'serialization_failure',
+                  schema = v.schema_name,
+                  table = v.table_name,
+                  hint = 'Nothing was done. Begin a new transaction and run it again.';
+    end if;
     return chrononaut._entry(v.id);
 end;
 $$;
 
 comment on function chrononaut._hold(chrononaut.versioning) is
-    'Keeps a live table from being altered; the entry as it is after that wait.';
+    'Keeps a live table from being altered; the entry as it is after that wait, 40001 if that is not seen.';
 
 
 create or replace function chrononaut._may_undo(v chrononaut.versioning)
@@ -215,8 +254,11 @@ create or replace function chrononaut._may_undo(v chrononaut.versioning)
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select has_table_privilege(chrononaut._caller(), v.history_relid, 'select')
-        and has_schema_privilege(chrononaut._caller(), v.history_schema::text, 'usage')
+    -- By number: a schema that was renamed is in the way of no other table's undo.
+    select coalesce(bool_and(has_table_privilege(chrononaut._caller(), c.oid, 'select')
+        and has_schema_privilege(chrononaut._caller(), c.relnamespace, 'usage')), false)
+    from pg_class c
+    where c.oid = v.history_relid
 $$;
 
 comment on function chrononaut._may_undo(chrononaut.versioning) is
@@ -325,14 +367,14 @@ begin
             'count(*) filter (where h.%2$I in (''D'', ''T'')) from %3$s h where %4$s',
         chrononaut._meta_name(v.meta, 'change_id'),
         chrononaut._meta_name(v.meta, 'operation'),
-        chrononaut._history_reference(v), condition)
+        v.history_relid::regclass, condition)
     into low, high, total, inserts, deletes;
     if low is not null and v.hidden <> '{}' then
         execute format(
             'select array_agg(distinct c.name) from %1$s h '
                 'cross join jsonb_array_elements_text(h.%2$I -> ''hidden_cols_changed'') c(name) '
                 'where %3$s and h.%2$I ? ''hidden_cols_changed''',
-            chrononaut._history_reference(v),
+            v.history_relid::regclass,
             chrononaut._meta_name(v.meta, 'change_info'), condition)
         into hidden;
     end if;
@@ -492,6 +534,29 @@ comment on function chrononaut._transaction_scopes(bigint, boolean) is
     'The scopes of all tables that a transaction changed; VH006 if the caller may not read one.';
 
 
+create or replace function chrononaut._has_change(v chrononaut.versioning, change_id bigint)
+    returns boolean
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    v_found boolean;
+begin
+    -- As the table is called now: one that was moved is in the way of no other table's undo.
+    execute format('select exists (select from %s h where h.%I = $1)',
+        v.history_relid::regclass, chrononaut._meta_name(v.meta, 'change_id'))
+    into v_found
+    using change_id;
+    return v_found;
+end;
+$$;
+
+comment on function chrononaut._has_change(chrononaut.versioning, bigint) is
+    'Whether the history of a table has a change.';
+
+
 create or replace function chrononaut._change_condition(
     v chrononaut.versioning,
     change_id bigint)
@@ -521,7 +586,7 @@ end;
 $$;
 
 comment on function chrononaut._change_condition(chrononaut.versioning, bigint) is
-    'A condition that finds one change by key and number; null if the table has no such change.';
+    'A condition that finds one change by key and number.';
 
 
 create or replace function chrononaut._change_scopes(change_id bigint, target regclass)
@@ -546,9 +611,9 @@ begin
         order by r.id
     loop
         v := chrononaut._hold(v);
-        perform chrononaut._check_drift(v.id);
-        v_condition := chrononaut._change_condition(v, change_id);
-        if v_condition is not null then
+        if chrononaut._has_change(v, change_id) then
+            perform chrononaut._check_drift(v.id);
+            v_condition := chrononaut._change_condition(v, change_id);
             return jsonb_build_array(chrononaut._undo_scope(v, v_condition,
                 format('change %s', change_id), false));
         end if;
