@@ -386,6 +386,26 @@ comment on function chrononaut._row_statement(jsonb, jsonb, text[]) is
     'Sets columns of a live row as they were in version $1, or inserts it if they are null.';
 
 
+create or replace function chrononaut._row_kept(scope jsonb)
+    returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+    raise exception 'the row of % was not written', scope ->> 'relation'
+        using errcode = 'object_not_in_prerequisite_state',
+              schema = scope ->> 'schema',
+              table = scope ->> 'table',
+              hint = 'A trigger, a rule or a policy of the table kept it, or it has just been deleted.';
+end;
+$$;
+
+comment on function chrononaut._row_kept(jsonb) is
+    'Raises that a row is not as it was to be.';
+
+
 create or replace function chrononaut._row_put(
     object jsonb,
     scope jsonb,
@@ -409,11 +429,7 @@ begin
         get diagnostics v_count = row_count;
     end if;
     if v_count <> 1 then
-        raise exception 'the row of % was not written', scope ->> 'relation'
-            using errcode = 'object_not_in_prerequisite_state',
-                  schema = scope ->> 'schema',
-                  table = scope ->> 'table',
-                  hint = 'A trigger, a rule or a policy of the table kept it, or it has just been deleted.';
+        perform chrononaut._row_kept(scope);
     end if;
     return pg_catalog.jsonb_build_object(
         'operation', case when v_names is null then 'insert'
@@ -462,6 +478,12 @@ begin
     if v_belongs then
         execute pg_catalog.format('delete from %s l where %s', scope ->> 'live', scope ->> 'row');
         get diagnostics v_count = row_count;
+        execute pg_catalog.format('select exists (select from %s l where %s)',
+            scope ->> 'live', scope ->> 'row')
+        into v_belongs;
+        if v_belongs then
+            perform chrononaut._row_kept(scope);
+        end if;
     end if;
     return pg_catalog.jsonb_build_object(
         'operation', case when v_count > 0 then 'delete' else 'none' end,
