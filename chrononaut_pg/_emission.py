@@ -4,6 +4,7 @@ One `Listener` per engine. What a transaction was told is kept in `Connection.in
 forgotten when PostgreSQL forgets it. Wired by `chrononaut_pg.session.listen` only.
 """
 
+import threading
 import warnings
 from typing import Any, cast
 
@@ -146,17 +147,22 @@ class Listener:
 _LISTENER = "_chrononaut_listener"
 """Where an engine keeps its listener: kept elsewhere, that would keep the engine."""
 
+_LOCK = threading.RLock()
+"""Held while an engine is given its listener."""
+
 
 def listen_to_engine(engine: Engine, provider: Provider) -> Listener:
     """Make an engine tell who and why; a second time only the provider is renewed."""
     root = root_engine(engine)
-    listener = listener_of(root)
-    if listener is None:
-        listener = vars(root)[_LISTENER] = Listener(provider)
-        listener.attach(root)
-        recognize(root.dialect)
-    else:
-        listener.provider = listener.provider.merged(provider)
+    with _LOCK:  # sessions of many threads may begin at once
+        listener = listener_of(root)
+        if listener is None:
+            listener = Listener(provider)
+            listener.attach(root)
+            recognize(root.dialect)
+            vars(root)[_LISTENER] = listener
+        else:
+            listener.provider = listener.provider.merged(provider)
     return listener
 
 

@@ -6,6 +6,7 @@ the search_path that it had.
 """
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,6 +98,9 @@ class _State:
 
 _CACHES: WeakKeyDictionary[Engine, Any] = WeakKeyDictionary()
 """Compiled statements: those of the present may have been compiled without marks."""
+
+_LOCK = threading.RLock()
+"""Held while handlers are wired."""
 
 
 def options_for(
@@ -223,13 +227,21 @@ def _entered(
 def _cache_of(engine: Engine) -> Any:
     found = _CACHES.get(engine)
     if found is None:
-        found = _CACHES[engine] = LRUCache(500)
+        with _LOCK:
+            _watch(engine)
+            # Only now: another thread would send its statement past the handler.
+            found = _CACHES.setdefault(engine, LRUCache(500))
+    return found
+
+
+def _watch(engine: Engine) -> None:
+    """Wire the handlers, once."""
+    if not event.contains(engine, "before_cursor_execute", _before_cursor_execute):
         event.listen(
             engine, "before_cursor_execute", _before_cursor_execute, retval=True
         )
         for name in ("begin", "begin_twophase"):
             event.listen(engine, name, _new_transaction)
-    return found
 
 
 def _new_transaction(connection: Connection, *_: Any) -> None:

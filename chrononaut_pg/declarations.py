@@ -8,7 +8,6 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.orm import Mapper
@@ -107,7 +106,8 @@ class Declaration:
         return [one for one in declared() if one.table in tables]
 
 
-_DECLARED: WeakKeyDictionary[type[Any], Declaration] = WeakKeyDictionary()
+_DECLARED: dict[type[Any], Declaration] = {}
+"""Kept for good: what follows from them must not hang on the garbage collector."""
 
 
 def declare(model: type[Any], mapper: Mapper[Any]) -> Declaration:
@@ -164,7 +164,7 @@ def is_declared(model: type[Any]) -> bool:
 
 def declared() -> tuple[Declaration, ...]:
     """Return all declarations, in the order of their definition."""
-    return tuple(_DECLARED.values())
+    return tuple(_DECLARED.copy().values())  # at once: a thread may declare one more
 
 
 def declared_tables(metadata: MetaData | None = None) -> dict[Table, VersioningOptions]:
@@ -181,7 +181,7 @@ def declared_tables(metadata: MetaData | None = None) -> dict[Table, VersioningO
                 _check_key(one)
     plain = {
         table: options
-        for table, options in _PLAIN.items()
+        for table, options in _PLAIN.copy().items()
         if table not in by_table and (metadata is None or table.metadata is metadata)
     }
     models = {table: _options(table, found) for table, found in by_table.items()}
@@ -222,7 +222,8 @@ def declare_table(table: Table, options: VersioningOptions) -> None:
     renew()
 
 
-_PLAIN: WeakKeyDictionary[Table, VersioningOptions] = WeakKeyDictionary()
+_PLAIN: dict[Table, VersioningOptions] = {}
+"""The tables without a model; kept like those with one."""
 
 
 def key_columns(one: Declaration, table: Table) -> tuple[Column[Any], ...]:
