@@ -131,6 +131,8 @@ begin
         from pg_event_trigger_ddl_commands() d
         join pg_trigger t on t.oid = d.objid and d.classid = 'pg_trigger'::regclass
         cross join lateral chrononaut._affected(t.tgrelid) a
+        -- Everybody locks tables in one order, parents before their children.
+        order by 1
     loop
         perform chrononaut._keep_enabled(v_id);
         perform chrononaut._sync_quietly(v_id);

@@ -395,7 +395,7 @@ as $$
             'string_agg((case r.operation when ''delete'' then r.last_id '
                 'else r.image_id end)::text, '','') as ids, %s as keys '
             'from (%s) r where r.operation is not null group by r.operation, r.wanted) g '
-        'group by g.operation',
+        'group by g.operation order by g.operation',
         case when (scope ->> 'pairs')::boolean
             then 'string_agg(r.last_id::text, '','')' else 'null::text' end,
         chrononaut._undo_rows(scope, '', ''))
