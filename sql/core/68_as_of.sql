@@ -361,7 +361,8 @@ create or replace function chrononaut._past_rows(
     v chrononaut.versioning,
     first_table text,
     kept text,
-    later text,
+    images text,
+    chosen text,
     preceded text)
     returns text
     language sql
@@ -376,31 +377,44 @@ as $$
     select format(
         'select %1$s from %2$s%3$s%4$I.%5$I r where %6$s '
         'union all select %7$s from %2$s%8$s h '
-        'left join lateral (select %9$s, e.%10$I, e.%11$I, e.%12$I from %8$s e where %13$s '
+        'left join lateral (select %9$s, e.%10$I, e.%11$I, e.%12$I from %13$s e where %14$s '
             'and e.%10$I operator(pg_catalog.<) h.%10$I order by e.%10$I desc limit 1) e on true '
-        'where h.%14$I operator(pg_catalog.<>) ''I'' and %15$s '
-            'and (e.%10$I is not null and (%16$s)) is not true%17$s',
+        'where %15$s and (e.%10$I is not null and (%16$s)) is not true%17$s',
         string_agg(chrononaut._past_value(v, a.attnum, 'r'), ', ' order by a.attnum),
         first_table,
         (select case c.relkind when 'p' then '' else 'only ' end
             from pg_class c where c.oid = v.relid),
         v.schema_name, v.table_name, kept,
         string_agg(chrononaut._past_value(v, a.attnum, 'h'), ', ' order by a.attnum),
-        chrononaut._history_reference(v),
+        images,
         chrononaut._stored_values(v, 'e'),
         chrononaut._meta_name(v.meta, 'change_id'),
         chrononaut._meta_name(v.meta, 'transaction_id'),
         chrononaut._meta_name(v.meta, 'changed'),
+        chrononaut._history_reference(v),
         chrononaut._key_matches(v, 'e', 'h'),
-        chrononaut._meta_name(v.meta, 'operation'),
-        later, preceded,
+        chosen, preceded,
         chrononaut._past_keys(v, 'h'))
     from pg_attribute a
     where a.attrelid = v.relid and a.attnum > 0 and not a.attisdropped
 $$;
 
-comment on function chrononaut._past_rows(chrononaut.versioning, text, text, text, text) is
+comment on function chrononaut._past_rows(chrononaut.versioning, text, text, text, text, text) is
     'A query for the live rows that were kept, and for the images that first later changes left.';
+
+
+create or replace function chrononaut._is_image(v chrononaut.versioning)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format('h.%I operator(pg_catalog.<>) %L',
+        chrononaut._meta_name(v.meta, 'operation'), 'I')
+$$;
+
+comment on function chrononaut._is_image(chrononaut.versioning) is
+    'The condition that a change h ended a row.';
 
 
 create or replace function chrononaut._past_query_after(
@@ -421,7 +435,8 @@ as $$
             format('(select m.keyed from moment m) is not null '
                 'and ((select m.keyed from moment m) is null or not %s)',
                 chrononaut._changed_by(v, w.later)),
-            w.later,
+            chrononaut._history_reference(v),
+            format('%s and %s', chrononaut._is_image(v), w.later),
             format('%s or %s', chrononaut._later(v, 'e'), chrononaut._later_by_clock(v, 'e'))))
     from (
         select chrononaut._probably_later(v, 'h') || ' and ' || chrononaut._later(v, 'h') as later) w

@@ -141,21 +141,66 @@ comment on function chrononaut._after_asked(chrononaut.versioning, text) is
     'The condition that a change is later than the transaction asked for, which was recorded here.';
 
 
+create or replace function chrononaut._has_plain_key(v chrononaut.versioning)
+    returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select not exists (select from chrononaut.key_period p where p.versioning_id = v.id)
+        and not exists (
+            select from unnest(v.key) k(name)
+            join pg_attribute a on a.attrelid = v.relid and a.attname = k.name
+            where chrononaut._key_operator(v.relid, k.name) <> chrononaut._equality(a.atttypid))
+$$;
+
+comment on function chrononaut._has_plain_key(chrononaut.versioning) is
+    'Whether the key always was this one, and DISTINCT tells its values apart.';
+
+
+create or replace function chrononaut._related_images(v chrononaut.versioning, columns name[])
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Of the later changes of a row, all but the first have one before them: they need not be
+    -- looked at. Where no index leads to the changes, BRIN may.
+    select format(case when chrononaut._has_plain_key(v)
+            then '(select distinct on (%1$s) h.* from %2$s h where %3$s order by %1$s, h.%4$I)'
+            else '(select h.* from %2$s h where %3$s)' end,
+        chrononaut._stored_values(v, 'h'),
+        chrononaut._history_reference(v),
+        concat_ws(' and ',
+            (select string_agg(format('%s %s ($3)[%s]::%s', chrononaut._past_value(v, a.attnum, 'h'),
+                    chrononaut._equality(a.atttypid), k.position, format_type(a.atttypid, -1)),
+                    ' and ' order by k.position)
+                from unnest(columns) with ordinality k(name, position)
+                join pg_attribute a on a.attrelid = v.relid and a.attname = k.name),
+            chrononaut._is_image(v),
+            case when not (v.key[1] = any (columns) or columns && v.indexes) then
+                format('h.%1$I operator(pg_catalog.>=) asked.%2$slow '
+                    'and h.%1$I operator(pg_catalog.<=) 9223372036854775807',
+                    chrononaut._meta_name(v.meta, 'transaction_id'), chrononaut._mark(v)) end,
+            chrononaut._after_asked(v, 'h')),
+        chrononaut._meta_name(v.meta, 'change_id'))
+$$;
+
+comment on function chrononaut._related_images(chrononaut.versioning, name[]) is
+    'The first image of each row with values in columns that a later change left.';
+
+
 create or replace function chrononaut._related_query(v chrononaut.versioning, columns name[])
     returns text
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    -- Where no index leads to the rows, BRIN may. EXISTS is false, rather than NOT EXISTS, so
-    -- that it does not become a join.
+    -- EXISTS is false, rather than NOT EXISTS, so that it does not become a join.
     select chrononaut._related_from(v, chrononaut._past_rows(v, '',
         chrononaut._changed_by(v, chrononaut._after_asked(v, 'h')) || ' is false',
-        concat_ws(' and ', case when not (v.key[1] = any (columns) or columns && v.indexes) then
-                format('h.%1$I operator(pg_catalog.>=) asked.%2$slow '
-                    'and h.%1$I operator(pg_catalog.<=) 9223372036854775807',
-                    chrononaut._meta_name(v.meta, 'transaction_id'), chrononaut._mark(v)) end,
-            chrononaut._after_asked(v, 'h')),
+        chrononaut._related_images(v, columns),
+        'true',
         chrononaut._after_asked(v, 'e')))
 $$;
 

@@ -118,6 +118,32 @@ def test_column_that_came_later_disturbs_nobody_before_the_synchronisation(
     assert related(db, "book", "{second}", "{3}", later) == [(1, "b", 1, None, None, 3)]
 
 
+def test_rows_are_followed_through_another_key(db: Db) -> None:
+    run(db, "create table part (a int primary key, b int not null, box int)")
+    run(db, "select chrononaut.create_versioning('part', indexes => '{box}')")
+    db.commit()
+    marks = [
+        commit(db, "insert into part values (1, 1, 5), (2, 1, 5)"),
+        commit(db, "update part set box = 6; update part set box = 5 where a = 2"),
+    ]
+    run(db, "alter table part drop constraint part_pkey, add primary key (a, b)")
+    run(db, "select chrononaut.sync_versioning('part')")
+    marks += [
+        commit(db, "insert into part values (1, 2, 5); update part set box = 5"),
+        commit(db, "update part set b = b + 2 where a = 1; update part set box = 6"),
+        commit(db, "delete from part"),
+    ]
+    asked = [("{box}", "{5}"), ("{box}", "{6}"), ("{a}", "{1}"), ("{a,b}", "{1,1}")]
+    found = [[len(related(db, "part", *one, mark)) for mark in marks] for one in asked]  # type: ignore[arg-type]
+
+    assert found == [
+        [2, 1, 3, 0, 0],
+        [0, 1, 0, 3, 0],
+        [1, 1, 2, 2, 0],
+        [1, 1, 1, 0, 0],
+    ]
+
+
 TYPES = {
     "text": "'it''s'",
     "varchar(9)": "'a\\b'",
