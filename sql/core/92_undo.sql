@@ -564,12 +564,16 @@ create or replace function chrononaut._change_condition(
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
+    set extra_float_digits = 1
+    set datestyle = 'ISO, YMD'
+    set intervalstyle = 'postgres'
 as $$
 #variable_conflict use_variable
 declare
     v_key text;
 begin
-    -- With the key in it, the condition is served by the primary key ever after.
+    -- With the key in it, the condition is served by the primary key ever after. It is read
+    -- with the settings of the session, so it is written in a way that all of them understand.
     execute (
         select format('select format(%L, %s) from %s h where h.%I = $1',
             string_agg(replace(format('h.%I %s ', k.value ->> 'history', k.value ->> 'operator'),

@@ -114,3 +114,33 @@ def test_an_unknown_change(items: Db, change: str) -> None:
 def test_a_table_that_is_not_versioned(items: Db) -> None:
     run(items, "create table other (id integer primary key)")
     refusal(items, "VH003", "select chrononaut.undo_change(1, 'other')")
+
+
+@pytest.mark.parametrize(
+    ("type_name", "key"),
+    [
+        ("float8", "0.1::float8 + 0.2"),
+        ("float4", "1.1000001"),
+        ("timestamptz", "'2024-07-04 01:02:03.456789+00'"),
+        ("interval", "interval '1 year -2 mons 3 days -04:05:06.789'"),
+    ],
+)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "set extra_float_digits = -15",
+        "set datestyle = 'SQL, DMY'; set timezone = 'Asia/Kolkata'",
+        "set intervalstyle = 'sql_standard'",
+    ],
+)
+def test_a_key_is_found_whatever_the_session_writes_it_like(
+    db: Db, settings: str, type_name: str, key: str
+) -> None:
+    run(db, f"create table odd (k {type_name} primary key, v integer)")
+    run(db, "select chrononaut.create_versioning('odd')")
+    in_one(db, f"insert into odd values ({key}, 1)")
+    in_one(db, "update odd set v = 2")
+    run(db, settings)
+    change = value(db, "select max(change_id) from odd_history")
+    run(db, f"select * from chrononaut.undo_change({change}, 'odd')")
+    assert rows(db, "select v from odd") == [(1,)]
