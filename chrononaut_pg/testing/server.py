@@ -26,6 +26,7 @@ from chrononaut_pg.testing.binaries import find_servers
 
 _SOCKET_PATH_LIMIT = 100
 _PATIENCE = 60.0
+_PORTS = 5
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 # Ends the server and removes its folder once its owner's end of the pipe closes.
 _WATCHDOG = """
@@ -84,7 +85,7 @@ class Server:
         atexit.register(self.close)
         try:
             self._initialise()
-            self.start()
+            self._start_first()
         except BaseException:
             self.close()
             raise
@@ -212,6 +213,18 @@ class Server:
         )
         if done.returncode != 0:
             raise ServerError(f"initdb failed:\n{done.stdout}")
+
+    def _start_first(self) -> None:
+        """Start the server, on another port if somebody has taken the free one."""
+        for _ in range(_PORTS):
+            try:
+                return self.start()
+            except ServerError:
+                if not self.tcp or "could not bind" not in self.log:
+                    raise
+            self.stop()
+            self.port = _free_port()
+        self.start()
 
     def _arguments(self) -> list[str]:
         fixed = {

@@ -153,7 +153,7 @@ def test_marks_and_transactions_are_exact_under_concurrent_writers(
     with psycopg.connect(url) as db:
         core.install(db)
         create_tables(db, granularity)
-        run(db, "set lock_timeout = '5s'")
+        run(db, "set lock_timeout = '60s'")
         db.commit()
         sights, writers = bustle(url, db, seed=len(granularity))
 

@@ -4,6 +4,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -29,6 +30,17 @@ def test_server_takes_connections_over_socket_and_loopback(any_bin: Path) -> Non
     with Server(any_bin, tcp=True) as server:
         for url in (server.url(), server.url(tcp=True)):
             psycopg.connect(url).close()
+
+
+def test_server_takes_another_port_if_its_own_is_taken_before_it_starts(
+    any_bin: Path,
+) -> None:
+    with socket.socket() as other:
+        server = Server(any_bin, tcp=True)
+        other.bind(("127.0.0.1", server.port))
+        other.listen()
+        with server:
+            psycopg.connect(server.url(tcp=True)).close()
 
 
 def test_newest_server_of_the_machine_is_the_default(any_bin: Path) -> None:

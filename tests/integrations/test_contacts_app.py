@@ -196,7 +196,7 @@ def test_serving_ends_while_a_browser_keeps_its_connection(
 ) -> None:
     serving: Any = importlib.import_module("contacts.serving")
     with serving.serving(client.application) as url:
-        browser = HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=1)
+        browser = HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=60)
         browser.request("GET", "/")
         browser.getresponse().read()
         kept = browser.sock

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,33 +65,38 @@ def bouncer(
         pytest.skip("pgbouncer is not installed, or the server is not on this machine")
     if hasattr(request, "param") and version(binary) < (1, 21):
         pytest.skip("PgBouncer before 1.21 takes no prepared statements")
-    listen = _free_port()
-    config = folder / "pgbouncer.ini"
-    config.write_text(
-        CONFIG.format(
-            host=host,
-            port=engine.url.query.get("port") or engine.url.port or 5432,
-            dbname=engine.url.database,
-            user=engine.url.username,
-            listen=listen,
-            folder=folder,
-            more=getattr(request, "param", ""),
-        )
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [binary, str(config)], stderr=log, **as_the_server(folder, str(host))
-        )
-    url = URL.create(
-        "postgresql+psycopg", "any", host="127.0.0.1", port=listen, database="shared"
-    )
     session.close()
-    try:
-        wait_until_it_answers(url, process, folder / "log")
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+    settings = {
+        "host": host,
+        "port": engine.url.query.get("port") or engine.url.port or 5432,
+        "dbname": engine.url.database,
+        "user": engine.url.username,
+        "folder": folder,
+        "more": getattr(request, "param", ""),
+    }
+    for _ in range(5):  # somebody else may take the port that was free
+        listen = _free_port()
+        config = folder / "pgbouncer.ini"
+        config.write_text(CONFIG.format(listen=listen, **settings))
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [binary, str(config)], stderr=log, **as_the_server(folder, str(host))
+            )
+        url = URL.create(
+            "postgresql+psycopg",
+            "any",
+            host="127.0.0.1",
+            port=listen,
+            database="shared",
+        )
+        try:
+            if answers(url, process):
+                yield url
+                return
+        finally:
+            process.terminate()
+            process.wait()
+    pytest.fail(f"pgbouncer ended: {(folder / 'log').read_text()}")
 
 
 def version(binary: str) -> tuple[int, ...]:
@@ -99,20 +105,19 @@ def version(binary: str) -> tuple[int, ...]:
     return tuple(int(part) for part in said.stdout.split()[1].split(".")[:2])
 
 
-def wait_until_it_answers(
-    url: URL, process: subprocess.Popen[bytes], log: Path
-) -> None:
-    """Return once a client can connect; fail with PgBouncer's own words."""
+def answers(url: URL, process: subprocess.Popen[bytes]) -> bool:
+    """Return whether a client can connect, as soon as it can or PgBouncer has ended."""
     plain = url.set(drivername="postgresql").render_as_string()
-    for _ in range(10_000):
-        if process.poll() is not None:
-            pytest.fail(f"pgbouncer ended: {log.read_text()}")
+    patience = time.monotonic() + 60
+    while process.poll() is None:
         try:
             psycopg.connect(plain, connect_timeout=5).close()
         except psycopg.OperationalError:
-            continue
-        return
-    pytest.fail("pgbouncer does not answer")
+            if time.monotonic() > patience:
+                pytest.fail("pgbouncer does not answer")
+        else:
+            return process.poll() is None  # else somebody else has answered
+    return False
 
 
 def client(url: URL, prepare_threshold: int | None) -> Engine:
