@@ -99,7 +99,7 @@ def put(owner: Any, relation: RelationshipProperty[Any], one: Any) -> None:
         getattr(owner, relation.key).add(one)
     else:
         found = getattr(owner, relation.key)
-        if one not in _listed(found, relation):
+        if not any(one is other for other in _listed(found, relation)):
             collection_adapter(found).append_with_event(one)
 
 

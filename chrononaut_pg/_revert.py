@@ -8,13 +8,14 @@ what is gone comes again, values and relations become what they were.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import Mapper, Session, object_session
+from sqlalchemy.orm import Session, object_session
 
 from chrononaut_pg import _association as association
 from chrononaut_pg._comparing import same
 from chrononaut_pg._extras import add_extras
+from chrononaut_pg._going_back import go_back
 from chrononaut_pg._identity import Identity, find_all, identity, take_place
 from chrononaut_pg._members import Tree, hold, is_one, members, mixed, put, take
 from chrononaut_pg._nodes import Node, Relation
@@ -31,7 +32,6 @@ from chrononaut_pg._restorable import (
     keep,
     led_by_changed_keys,
     model_of,
-    name_of,
     own,
     parts,
     relation_of,
@@ -46,7 +46,6 @@ from chrononaut_pg._together import (
 )
 from chrononaut_pg._turned import turn
 from chrononaut_pg.declarations import Declaration, declaration, is_declared
-from chrononaut_pg.exceptions import RevertError
 
 
 class Plan:
@@ -56,13 +55,14 @@ class Plan:
     """
 
     def __init__(self, session: Session, said: Mapping[str, Any], span: Span) -> None:
-        self._session = session
+        self.session = session
         self._said = said
         self._span = span
         self._recorded = Recorded(session)
         self._nodes: dict[Identity, Node] = {}
         self._fresh: set[int] = set()
         self._turned: set[int] = set()
+        self._attached: set[int] = set()
         self._along: Along = {}
         self.skipped: dict[str, dict[str, str]] = {}
 
@@ -73,7 +73,7 @@ class Plan:
         """
         load_past(past, tree, model, self._recorded)
         key = identity(model, image)
-        live, self._along = found_along(self._session, key, past, tree, self._recorded)
+        live, self._along = found_along(self.session, key, past, tree, self._recorded)
         node = self._nodes[key] = Node(image, live, self._span)
         check_class(live, model)
         for name, below in tree.items():
@@ -88,8 +88,8 @@ class Plan:
         """
         self._read_unmade(key, live, past, tree)
         self._remove(list(self._nodes.values()))
-        self._say(live)
-        self._session.delete(live)
+        self.say(live)
+        self.session.delete(live)
 
     def _read_unmade(self, key: Identity, live: Any, past: Session, tree: Tree) -> None:
         node = self._nodes[key] = Node(None, live, self._span)
@@ -167,7 +167,7 @@ class Plan:
     ) -> list[Node]:
         """Return a node for each object of the past, with what it is now."""
         new = [key for key in was if key not in self._nodes]
-        asked = find_all(self._session, [key for key in new if key not in known])
+        asked = find_all(self.session, [key for key in new if key not in known])
         for key in new:
             live = known[key] if key in known else asked.get(key)
             check_class(live, type(was[key]))
@@ -202,11 +202,13 @@ class Plan:
             if node.live is None:
                 self._resurrect(node)
         for node in nodes:
-            self._restore(node)
+            self.restore(node)
         for node in nodes:
             for relation in node.relations:
                 self._attach(node.live, relation)
         for node in nodes:
+            if id(node.live) in self._attached:  # listeners may have set other values
+                self._set_all(node) if node.resurrected else self.restore(node)
             self._settle(node)
         for table, columns in self._recorded.lost(root.span, root.live).items():
             self.skipped.setdefault(table, {}).update(columns)
@@ -226,48 +228,16 @@ class Plan:
                         continue
                     was = then.get(id(one))
                     if was is not None and id(one) not in wanted:
-                        self._goes_back(node, relation, one, was)
+                        go_back(self, node, relation, one, was)
                         continue
                     take(node.live, relation.of, one)
                     if id(one) in then and was is None:
                         deleted.append(one)
         for one in deleted:
-            self._say(one)
-            self._session.delete(one)
+            self.say(one)
+            self.session.delete(one)
         if any(is_unique(one) for one in deleted):
-            self._session.flush()  # the unit of work would insert before it deletes
-
-    def _goes_back(self, node: Node, relation: Relation, one: Any, was: Node) -> None:
-        """Move an object to the parent that it had then, if it is another one."""
-        pairs = relation.of.local_remote_pairs or []
-        source: Mapper[Any] = relation.of.parent
-        mine = sa_inspect(type(one))
-        wanted: dict[str, Any] = {}
-        for local, remote in pairs:
-            value = getattr(was.past, name_of(mine, remote))
-            wanted[name_of(source, local)] = value
-        if all(getattr(node.live, name) == v for name, v in wanted.items()):
-            take(node.live, relation.of, one)  # collections may go by its values
-            self._restore(was)
-            keep(one, was.steady)
-            put(node.live, relation.of, one)
-            return
-        take(node.live, relation.of, one)
-        self._say(one)
-        if any(value is None for value in wanted.values()):
-            return
-        conditions = [getattr(source.class_, n) == v for n, v in wanted.items()]
-        other = self._session.scalars(select(source.class_).where(*conditions)).first()
-        if other is not None:
-            put(other, relation.of, one)
-        elif any(not remote.nullable for _, remote in pairs) or (
-            relation.of.cascade.delete_orphan
-        ):
-            raise RevertError(
-                f"{type(one).__name__} {identity(type(one), one)[1]} belonged to "
-                f"another {source.class_.__name__} then, which is gone",
-                hint="Restore that one first, or revert without this relation.",
-            )
+            self.session.flush()  # the unit of work would insert before it deletes
 
     def _resurrect(self, node: Node) -> None:
         model = model_of(node.past)
@@ -279,23 +249,31 @@ class Plan:
             mapper._set_polymorphic_identity(sa_inspect(live))
         node.resurrected = True
         check_kind(one, node.past)
+        self._set_all(node)
+        allow_keys(self.session, mapper)
+        self.say(live)
+        take_place(self.session, live)
+
+    def _set_all(self, node: Node) -> None:
+        one = declaration(model_of(node.past))
         for part in without_later(parts(one, type(node.past)), node.relations):
             self._set(node, one, part)
-        allow_keys(self._session, mapper)
-        self._say(live)
-        take_place(self._session, live)
 
-    def _restore(self, node: Node) -> None:
-        """Give an object the values that are known of it."""
+    def restore(self, node: Node, names: set[str] | None = None) -> None:
+        """Give an object the values that are known of it, or those of some names."""
         model = model_of(node.past)
         if node.resurrected or not is_declared(model):
             return
         one = declaration(model)
         found = without_later(parts(one, type(node.past)), node.relations)
-        wanted = {part.name: part for part in found if not part.is_fixed}
+        wanted = {
+            part.name: part
+            for part in found
+            if not part.is_fixed and (names is None or part.name in names)
+        }
         unloaded = wanted.keys() - vars(node.live).keys()
         if unloaded:  # deferred ones at once, and those that refuse to be loaded
-            self._session.refresh(node.live, unloaded)
+            self.session.refresh(node.live, unloaded)
         for part in wanted.values():
             self._set(node, one, part)
 
@@ -325,11 +303,13 @@ class Plan:
             target = wanted[0] if wanted else None
             if getattr(live, of.key) is not target:
                 setattr(live, of.key, target)
+                self._attached.update((id(live), id(target)))
             return
         present = {id(one) for one in members(live, of, known=True)}
         for one in wanted:
             if id(one) not in present:
                 put(live, of, one)
+                self._attached.add(id(one))
         if relation.rows:
             span = self._span.of_related()
             self._recorded.ask_for(of.parent, [cast(Table, of.secondary)])
@@ -343,13 +323,13 @@ class Plan:
             return
         if node.resurrected:
             return
-        if self._session.is_modified(node.live):
-            self._say(node.live)
+        if self.session.is_modified(node.live):
+            self.say(node.live)
             keep(node.live, node.steady)
         if stale := led_by_changed_keys(node.live):
-            self._session.expire(node.live, stale)
+            self.session.expire(node.live, stale)
 
-    def _say(self, live: Any) -> None:
+    def say(self, live: Any) -> None:
         if not is_declared(type(live)):
             return
         (model, key), root = next(iter(self._nodes.items()))
