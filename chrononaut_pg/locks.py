@@ -114,7 +114,8 @@ def select_record_locks(model: type[Any] | None = None) -> Select[Any]:
     )
     shown: list[Any] = [view.c[name] for name in names]
     shown[0] = cast(view.c.relation, Text).label("relation")
-    found = select(*shown).order_by(view.c.locked_at, view.c.key)
+    order = (view.c.locked_at, view.c.key, cast(view.c.relation, Text))
+    found = select(*shown).order_by(*order)
     if model is None:
         return found
     tables = [_Regclass(one) for one in declaration(model).tables]
