@@ -298,7 +298,7 @@ def _is_named_in_full(compiled: Any) -> bool:
         return False
     found = _NAMED_IN_FULL.get(compiled)
     if found is None:
-        found = kind_of(compiled, "") is Kind.READ and not any(
+        found = kind_of(compiled, str(compiled)) is Kind.READ and not any(
             isinstance(part, TextClause)
             for part in visitors.iterate(compiled.statement)
         )
