@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, select, tuple_
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
 from chrononaut_pg.declarations import (
@@ -13,6 +14,7 @@ from chrononaut_pg.declarations import (
     is_declared,
     key_columns,
 )
+from chrononaut_pg.exceptions import RevertError
 
 Identity = tuple[type[Any], tuple[Any, ...]]
 """The topmost versioned model of an object, or its own, and the values of its key."""
@@ -41,6 +43,44 @@ def find_all(session: Session, keys: Iterable[Identity]) -> dict[Identity, Any]:
         for one in session.scalars(*_found(model, wanted)).unique():
             found[identity(type(one), one)] = one
     return found
+
+
+def find_behind_filters(session: Session, key: Identity) -> Any:
+    """Return an object that the session has, though its listeners hide the row.
+
+    None if the row is gone. Raises RevertError if it is there and the session has no
+    object of it: what is filtered is none of its business.
+    """
+    if not session.dispatch.do_orm_execute:
+        return None
+    model, values = key
+    mapper = declaration(model).mapper if is_declared(model) else sa_inspect(model)
+    names = key_names(model)
+    columns = [mapper.column_attrs[name].columns[0] for name in names]
+    told = select(*mapper.primary_key).where(
+        *(column == value for column, value in zip(columns, values, strict=True))
+    )
+    row = session.connection({"mapper": mapper}).execute(told).first()
+    if row is None:
+        return None
+    found = session.identity_map.get(mapper.identity_key_from_primary_key(tuple(row)))
+    if found is None:
+        raise hidden(key)
+    try:
+        session.refresh(found)
+    except InvalidRequestError as error:
+        raise hidden(key) from error
+    return found
+
+
+def hidden(key: Identity) -> RevertError:
+    """Return the error about an object that a session does not see."""
+    model, values = key
+    return RevertError(
+        f"the row of {model.__name__} {values} is there, but filters of the session "
+        "hide it",
+        hint="Pass a session without them: revert(version, session=...).",
+    )
 
 
 def take_place(session: Session, instance: Any) -> None:

@@ -16,7 +16,13 @@ from chrononaut_pg import _association as association
 from chrononaut_pg._comparing import same
 from chrononaut_pg._extras import add_extras
 from chrononaut_pg._going_back import go_back
-from chrononaut_pg._identity import Identity, find_all, identity, take_place
+from chrononaut_pg._identity import (
+    Identity,
+    find_all,
+    find_behind_filters,
+    identity,
+    take_place,
+)
 from chrononaut_pg._members import Tree, hold, is_one, members, mixed, put, take
 from chrononaut_pg._nodes import Node, Relation
 from chrononaut_pg._overriding import allow_keys
@@ -74,6 +80,7 @@ class Plan:
         load_past(past, tree, model, self._recorded)
         key = identity(model, image)
         live, self._along = found_along(self.session, key, past, tree, self._recorded)
+        live = find_behind_filters(self.session, key) if live is None else live
         node = self._nodes[key] = Node(image, live, self._span)
         check_class(live, model)
         for name, below in tree.items():
@@ -170,6 +177,7 @@ class Plan:
         asked = find_all(self.session, [key for key in new if key not in known])
         for key in new:
             live = known[key] if key in known else asked.get(key)
+            live = find_behind_filters(self.session, key) if live is None else live
             check_class(live, type(was[key]))
             self._nodes[key] = Node(was[key], live, self._span.of_related())
         return [self._nodes[key] for key in was]

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, object_session
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from chrononaut_pg._deleted import deleted, select_deleted
-from chrononaut_pg._identity import Identity, find, identity, topmost
+from chrononaut_pg._identity import Identity, find, hidden, identity, topmost
 from chrononaut_pg._in_force import version_in_force
 from chrononaut_pg._members import Tree, paths
 from chrononaut_pg._past import Moment
@@ -101,6 +101,8 @@ def revert_to(
         version = version_in_force(live, past, whole, key)
     tree = paths(relations)
     image = find(past, key) if tree else None
+    if tree and image is None:
+        raise hidden(key)
     return _done(live, _model(version), version, image, tree)
 
 
