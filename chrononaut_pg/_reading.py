@@ -56,13 +56,20 @@ def session_for(model: type[Any], session: Any, **where: Any) -> Session:
             f"{model.__name__} object belongs to no session",
             hint="Pass one, as in versions(session=session).",
         )
+    live = plain_session(found)
+    check_bind(model, live, **where)
+    return live
+
+
+def plain_session(session: Any) -> Session:
+    """Return a session, or that of a scoped one; raise NoSessionError for others."""
+    found = session() if isinstance(session, scoped_session) else session
     if not isinstance(found, Session):
         raise NoSessionError(
-            f"cannot read with a {type(found).__name__}",
+            f"cannot read with an object of {type(found).__name__}",
             hint="Pass a Session; execute what the select_... methods return with "
             "an AsyncSession.",
         )
-    check_bind(model, found, **where)
     return found
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Boolean, DateTime, Text
 
-from chrononaut_pg._reading import rows, session_of
+from chrononaut_pg._reading import plain_session, rows, session_of
 from chrononaut_pg.declarations import (
     Declaration,
     declaration,
@@ -82,7 +82,8 @@ def unlock_record(
 def record_locks(session: Session, model: type[Any] | None = None) -> list[RecordLock]:
     """Return the locks that are set now, the oldest first, of one model if given."""
     mapper = {"mapper": sa_inspect(model)} if model is not None else {}
-    found = session.execute(select_record_locks(model), bind_arguments=mapper)
+    live = plain_session(session)
+    found = live.execute(select_record_locks(model), bind_arguments=mapper)
     return [RecordLock(*row) for row in found]
 
 

@@ -15,7 +15,14 @@ from sqlalchemy.orm import Session, object_session
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from chrononaut_pg._deleted import deleted, select_deleted
-from chrononaut_pg._identity import Identity, find, hidden, identity, topmost
+from chrononaut_pg._identity import (
+    Identity,
+    find,
+    find_behind_filters,
+    hidden,
+    identity,
+    topmost,
+)
 from chrononaut_pg._in_force import version_in_force
 from chrononaut_pg._members import Tree, paths
 from chrononaut_pg._past import Moment
@@ -119,7 +126,7 @@ def _check_there(version: Any) -> None:
 
 def _gone(live: Session, key: Identity, past: PastSession, tree: Tree) -> None:
     """Delete an object that did not exist, with whom it has in the relations."""
-    found = find(live, key)
+    found = find(live, key) or find_behind_filters(live, key)
     if found is not None:
         hear_flushes()
         said = {"version": None, "change_id": None}

@@ -10,7 +10,14 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Date, Engine, ForeignKey, Numeric, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    mapped_column,
+    scoped_session,
+    sessionmaker,
+)
 
 import chrononaut_pg
 from chrononaut_pg import (
@@ -256,3 +263,12 @@ def test_statements_serve_async_sessions(
             await opened.dispose()
 
     assert asyncio.run(run()) == ([({"The Id": 1}, "Booked")], True)
+
+
+def test_locks_are_listed_for_sessions_and_others_are_refused(engine: Engine) -> None:
+    scoped: Any = scoped_session(sessionmaker(engine))
+    assert record_locks(scoped) == []
+    scoped.remove()
+    other: Any = AsyncSession(create_async_engine(engine.url))
+    with pytest.raises(NoSessionError, match="object of AsyncSession"):
+        record_locks(other)

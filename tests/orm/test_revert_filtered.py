@@ -147,3 +147,13 @@ def test_what_is_deleted_comes_again(session: Session) -> None:
     revert_to((Member, 2), mark="then", session=session)
 
     assert stored(session) == [(1, True), (2, True)]
+
+
+def test_what_did_not_exist_is_deleted_though_it_is_hidden(session: Session) -> None:
+    member = Member(id=3, name="c")
+    session.add(member)
+    session.commit()
+    remove(session, member)
+    revert_to(member, mark="then")
+
+    assert stored(session) == [(1, True), (2, True)]
