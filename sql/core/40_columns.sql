@@ -49,6 +49,30 @@ comment on function chrononaut._member(text, name) is
     'A column of a row, as SQL and PL/pgSQL alike understand it.';
 
 
+create or replace function chrononaut._without_variables(expression text, names name[])
+    returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    -- Words only: no texts, quoted names, types, fields or functions.
+    select string_agg(case
+            when t.word = any (names) and (t.word in ('old', 'new', 'found') or t.word ~ '^(v|tg)_')
+                and t.behind is distinct from '.' and t.behind is distinct from ':'
+                and t.ahead is distinct from '('
+            then 's.' || t.word else t.word end, '' order by t.n)
+    from (
+        select m.word[1] as word, m.n, lag(m.word[1]) over w as behind, lead(m.word[1]) over w as ahead
+        from regexp_matches(expression,
+            $r$('(?:[^']|'')*'|"(?:[^"]|"")*"|[[:alpha:]_][[:alnum:]_$]*|.)$r$, 'g')
+            with ordinality m(word, n)
+        window w as (order by m.n)) t
+$$;
+
+comment on function chrononaut._without_variables(text, name[]) is
+    'An expression on columns of s, whose names could be variables of PL/pgSQL: written s.name.';
+
+
 create or replace function chrononaut._column_value(
     target regclass,
     attnum smallint,
@@ -81,7 +105,10 @@ begin
                 then format('%s::oid as tableoid', target::oid)
                 else prefix || '.tableoid' end;
         end if;
-        return format('(select %s from (select %s) s)', v_expression, v_stored);
+        return format('(select %s from (select %s) s)',
+            chrononaut._without_variables(v_expression, array(
+                select a.attname from pg_attribute a where a.attrelid = target and a.attnum > 0)),
+            v_stored);
     end if;
     return chrononaut._member(prefix, v_column.attname) || case
         when chrononaut._history_type(v_column.atttypid) <> format_type(v_column.atttypid, -1)

@@ -3,6 +3,7 @@
 import pytest
 from psycopg import errors
 
+from tests.core.asking import rows, run
 from tests.servers import Db
 
 # type, first value, a value that only looks the same or is hard to compare
@@ -304,3 +305,24 @@ def test_secret_of_a_hidden_column_is_nowhere_in_the_database(db: Db) -> None:
         ("U", None, False),
         ("D", None, False),
     ]
+
+
+@pytest.mark.min_pg(18)
+@pytest.mark.parametrize("granularity", ["row", "statement"])
+@pytest.mark.parametrize("name", ["old", "new", "found", "tg_op", "v_info", "s", "o"])
+def test_virtual_columns_may_be_made_of_what_triggers_call_variables(
+    db: Db, granularity: str, name: str
+) -> None:
+    run(
+        db,
+        f"create table item (id int primary key, {name} int, told text"
+        f" generated always as ('{name} ' || ({name} + 1)::varchar(9)) virtual)",
+    )
+    db.execute(
+        "select chrononaut.create_versioning('item', granularity => %s)", [granularity]
+    )
+    run(db, "insert into item (id) values (1)")
+    run(db, f"update item set {name} = 5")
+    run(db, f"update item set {name} = 6")
+    told = rows(db, "select told from item_versions order by version")
+    assert told == [(None,), (f"{name} 6",), (f"{name} 7",)]
