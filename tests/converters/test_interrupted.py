@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -52,6 +54,7 @@ with Session(create_engine(sys.argv[1])) as session:
     converter = HistoryModelDataConverter(Item)
     while done := converter.convert(session, limit=int(sys.argv[2])):
         print(done, flush=True)
+        sys.stdin.readline()
 """
 
 
@@ -72,15 +75,35 @@ def session(engine: Engine) -> Any:
         yield found
 
 
-def converting(engine: Engine, limit: int) -> subprocess.Popen[str]:
-    """Start a process that converts, *limit* rows per transaction."""
+@contextmanager
+def converting(
+    session: Session, engine: Engine, limit: int, chunks: int
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that converts, *limit* rows per transaction.
+
+    During the block it has done *chunks* of them and is in the middle of the next.
+    """
     url = engine.url.render_as_string(hide_password=False)
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, url, str(limit)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
+    assert process.stdout is not None
+    for number in range(chunks):
+        if number:
+            print(file=process.stdin, flush=True)
+        process.stdout.readline()
+    session.execute(text("lock table item_history_old in access exclusive mode"))
+    print(file=process.stdin, flush=True)
+    waiting = "select exists (select from pg_locks where not granted)"
+    while process.poll() is None and not session.scalar(text(waiting)):
+        pass
+    yield process
+    session.rollback()
+    process.communicate()
 
 
 def counted(session: Session) -> int:
@@ -110,16 +133,12 @@ def differences(session: Session) -> list[Any]:
 def test_killed_run_goes_on_where_it_stopped(
     session: Session, engine: Engine, chunks: int
 ) -> None:
-    process = converting(engine, 500)
-    assert process.stdout is not None
-    for _ in range(chunks):
-        process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with converting(session, engine, 500, chunks) as process:
+        process.send_signal(signal.SIGKILL)
     before = counted(session)
     done = HistoryModelDataConverter(Item).convert_all(session)
 
-    assert 500 * chunks <= before < OBJECTS * VERSIONS
+    assert before == 500 * chunks < OBJECTS * VERSIONS
     assert before + done == OBJECTS * VERSIONS == counted(session)
     assert differences(session) == []
     assert HistoryModelDataConverter(Item).convert_all(session) == 0
@@ -128,18 +147,14 @@ def test_killed_run_goes_on_where_it_stopped(
 def test_run_whose_server_process_is_ended_goes_on_where_it_stopped(
     session: Session, engine: Engine
 ) -> None:
-    process = converting(engine, 500)
-    assert process.stdout is not None
-    process.stdout.readline()
-    session.execute(
-        text(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid()"
-            " and backend_type = 'client backend'"
+    with converting(session, engine, 500, 1):
+        session.execute(
+            text(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+                " and backend_type = 'client backend'"
+            )
         )
-    )
-    session.rollback()
-    process.communicate()
     HistoryModelDataConverter(Item).convert_all(session)
 
     assert (counted(session), differences(session)) == (OBJECTS * VERSIONS, [])
@@ -169,11 +184,8 @@ def test_two_runs_at_once_convert_everything_once(
 def test_bad_values_are_reported_once_however_often_it_was_interrupted(
     session: Session, engine: Engine
 ) -> None:
-    process = converting(engine, 700)
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.kill()
-    process.communicate()
+    with converting(session, engine, 700, 1) as process:
+        process.kill()
     converter = HistoryModelDataConverter(Item)
     converter.convert_all(session)
 

@@ -10,7 +10,7 @@ from tests.servers import Db, NewServer
 
 def until(db: Db, query: str) -> None:
     """Ask until the answer is true; a statement timeout ends what never comes."""
-    run(db, "set statement_timeout = '30s'")
+    run(db, "set statement_timeout = '120s'")
     run(
         db,
         f"do $$ begin while not ({query}) loop perform pg_sleep(0.05);"
