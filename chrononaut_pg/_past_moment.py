@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from chrononaut_pg._past_grouping import Shape, Table
 from chrononaut_pg._past_text import Names
 from chrononaut_pg._times import aware
+from chrononaut_pg.declarations import is_declared
 from chrononaut_pg.exceptions import UnknownMomentError
 
 _END = 1 << 63
@@ -67,11 +68,9 @@ class Moment:
                 "goes with transaction"
             )
         at = at if at is None else aware(at, "at")
-        number = getattr(transaction, "id", transaction)
+        number = None if transaction is None else transaction_number(transaction)
         if mark is not None and not isinstance(mark, str):
             raise TypeError(f"mark is a str, not a {type(mark).__name__}")
-        if number is not None and type(number) is not int:
-            raise TypeError(f"transaction is its id, not a {type(number).__name__}")
         if number is not None and not -_END <= number < _END:
             raise UnknownMomentError(f"there is no transaction {number}")
         if mark is not None and "\0" in mark:
@@ -94,3 +93,20 @@ class Moment:
         return any(one.provisional for one in self.opened.values()) or any(
             self.unfinished.values()
         )
+
+
+def transaction_number(transaction: Any) -> int:
+    """Return the id of a transaction that is given by it, or by an object with one.
+
+    Versioned objects and their versions have ids of their own: they raise TypeError.
+    """
+    kind = type(transaction)
+    number = getattr(transaction, "id", transaction)
+    if is_declared(kind) or hasattr(kind, "__chrononaut_declaration__"):
+        raise TypeError(
+            f"transaction is a Transaction or its id, not {kind.__name__}: versions "
+            "have them as transaction and created_transaction"
+        )
+    if type(number) is not int:
+        raise TypeError(f"transaction is its id, not a {type(number).__name__}")
+    return number

@@ -18,7 +18,11 @@ from chrononaut_pg.declarations import (
     key_columns,
     known_tables,
 )
-from chrononaut_pg.exceptions import NotVersionedError, RevertError
+from chrononaut_pg.exceptions import (
+    ChrononautException,
+    NotVersionedError,
+    RevertError,
+)
 
 
 def is_versioned(relation: RelationshipProperty[Any]) -> bool:
@@ -51,6 +55,27 @@ def relation_of(model: type[Any], name: str) -> RelationshipProperty[Any]:
             hint="Version it with Versioned or versioned_table().",
         )
     return found
+
+
+def check_paths(model: type[Any], tree: Tree) -> None:
+    """Raise unless each path is one of relations that can be put back.
+
+    What a path leads to may be nobody; then nothing else would notice. Below the first
+    relation one of the classes that it leads to is enough.
+    """
+    for name, below in tree.items():
+        target = relation_of(model, name).mapper
+        for step, rest in below.items():
+            classes = [m.class_ for m in target.self_and_descendants]
+            having = [c for c in classes if step in sa_inspect(c).relationships]
+            refused: list[ChrononautException] = []
+            for one in having or [target.class_]:
+                try:
+                    check_paths(one, {step: rest})
+                except (RevertError, NotVersionedError) as error:
+                    refused.append(error)
+            if len(refused) == len(having or [target.class_]):
+                raise refused[0]
 
 
 def is_only_of_others(

@@ -30,7 +30,7 @@ from chrononaut_pg._past_session import PastSession
 from chrononaut_pg._reading import session_for
 from chrononaut_pg._recorded import Span
 from chrononaut_pg._related import past_instance
-from chrononaut_pg._restorable import whole_class
+from chrononaut_pg._restorable import check_paths, whole_class
 from chrononaut_pg._revert import Plan
 from chrononaut_pg.declarations import declaration
 from chrononaut_pg.exceptions import RevertError, RevertWarning
@@ -128,6 +128,7 @@ def _gone(live: Session, key: Identity, past: PastSession, tree: Tree) -> None:
     """Delete an object that did not exist, with whom it has in the relations."""
     found = find(live, key) or find_behind_filters(live, key)
     if found is not None:
+        check_paths(type(found), tree)
         hear_flushes()
         said = {"version": None, "change_id": None}
         with live.no_autoflush:
@@ -135,6 +136,7 @@ def _gone(live: Session, key: Identity, past: PastSession, tree: Tree) -> None:
 
 
 def _done(live: Session, model: type[Any], version: Any, past: Any, tree: Tree) -> Any:
+    check_paths(model, tree)
     hear_flushes()
     change, began = meta(version, "change_id"), meta(version, "created_change_id")
     said = {"version": meta(version, "version"), "change_id": change}

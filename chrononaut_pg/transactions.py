@@ -17,7 +17,12 @@ from chrononaut_pg._stretches import between, bounds, once, times
 from chrononaut_pg._times import aware
 from chrononaut_pg._touched import histories
 from chrononaut_pg._transaction import Transaction
-from chrononaut_pg.declarations import Declaration, declaration, key_columns
+from chrononaut_pg.declarations import (
+    Declaration,
+    declaration,
+    is_declared,
+    key_columns,
+)
 from chrononaut_pg.exceptions import UnknownColumnError, UntrackedAttributeError
 
 __all__ = [
@@ -93,7 +98,9 @@ def select_versions_that_changed(
     if the key has another number of columns.
     """
     one = declaration(model)
-    column = _tracked(one, name if isinstance(name, str) else name.key)
+    if not isinstance(name, str):
+        name = _own_name(one, name)
+    column = _tracked(one, name)
     if key is None:
         return _versions_changed.select_of_all(one, column, following, limit)
     values = key if isinstance(key, tuple) else (key,)
@@ -116,6 +123,22 @@ def _touched(one: Declaration, start: Any, end: Any, *given: Any) -> Select[Any]
         part = select(transaction.label("id")).where(*within, *conditions)
         parts.append(part.correlate(*given) if given else part)
     return select(union_all(*parts).subquery())
+
+
+def _own_name(one: Declaration, attribute: QueryableAttribute[Any]) -> str:
+    """Return the name of an attribute; raise if it is one of another model."""
+    owner: Any = getattr(attribute, "parent", None)
+    other = getattr(owner, "mapper", one.mapper)
+    if is_declared(other.class_) and not (
+        one.mapper.isa(other) or other.isa(one.mapper)
+    ):
+        raise UnknownColumnError(
+            f"{attribute} is no attribute of {one.model.__name__}",
+            table=one.table.name,
+            column=attribute.key,
+            hint="Name one of the model that is asked for.",
+        )
+    return attribute.key
 
 
 def _tracked(one: Declaration, name: str) -> Column[Any]:

@@ -17,6 +17,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Mapper, Session, scoped_session
 
+from chrononaut_pg._past_moment import transaction_number
 from chrononaut_pg._resources import package_core_version
 from chrononaut_pg.declarations import schemas_of, table_name
 from chrononaut_pg.exceptions import (
@@ -85,10 +86,10 @@ def undo_transaction(
     *transaction* is a `Transaction` or its id. A dry run returns each row that would be
     written, otherwise a summary per table and operation. Raises UndoConflictError if a
     later change is in the way, unless *force*, and CannotUndoError if there is no such
-    transaction; the session has to be rolled back then.
+    transaction; the session has to be rolled back then. Raises TypeError for versions.
     *bind_arguments* choose the database of a session that has several.
     """
-    number = getattr(transaction, "id", transaction)
+    number = transaction_number(transaction)
     call = "undo_transaction(:number, dry_run => :dry_run, force => :force)"
     given = {"number": number, "dry_run": dry_run, "force": force}
     return _undone(session, call, given, dry_run, bind_arguments)

@@ -241,6 +241,23 @@ def test_no_class_has_a_relation_of_that_name(session: Session, team: Team) -> N
         team.versions()[0].revert(["members.wings"])
 
 
+def test_paths_that_lead_nowhere_are_refused_where_nobody_is_at_their_end(
+    session: Session, team: Team
+) -> None:
+    empty = Team(id=7, name="empty")
+    session.add(empty)
+    session.commit()
+    empty.name = "changed"
+    session.commit()
+    [first] = empty.versions()
+    for path in ("members.wings", "members.tools.wings"):
+        with pytest.raises(RevertError, match="has no relation 'wings'"):
+            first.revert([path])
+    first.revert(["members.tools.worker", "members.boss"])
+
+    assert empty.name == "empty"
+
+
 @pytest.mark.parametrize("base", [Person, Worker])
 @pytest.mark.parametrize("gone", [False, True])
 def test_object_named_by_a_base_class_and_its_key_is_put_back_wholly(

@@ -227,6 +227,11 @@ def test_property_may_be_given_as_the_attribute_of_the_class(session: Session) -
     assert [[found.version for found in one] for one in questions] == [[3]] * 3
 
 
+def test_attribute_of_another_model_is_refused(session: Session) -> None:
+    with pytest.raises(UnknownColumnError, match="is no attribute of Being"):
+        select_versions_that_changed(Being, Place.row)
+
+
 def test_versions_that_changed_a_property_come_in_pages(session: Session) -> None:
     session.add_all(Robot(id=number, name="a") for number in range(5))
     session.commit()

@@ -33,6 +33,7 @@ from chrononaut_pg import (
     rationale,
     restore_row,
     revert_row,
+    revert_to,
     undo_change,
     undo_transaction,
 )
@@ -341,6 +342,19 @@ def test_what_cannot_be_undone_is_told(session: Session) -> None:
     with pytest.raises(CannotUndoError, match=r"row 1 .* is not deleted"):
         restore_row(session, Author, 1)
     session.rollback()
+
+
+def test_what_is_no_transaction_undoes_none(session: Session) -> None:
+    author = session.get_one(Author, 1)
+    author.name = "Bea"
+    session.commit()
+    for given in (author, author.versions()[0], "1", None, True):
+        with pytest.raises(TypeError, match="transaction is"):
+            undo_transaction(session, given)
+        with pytest.raises((TypeError, ValueError)):
+            revert_to(author, transaction=given)
+
+    assert author.name == "Bea"
 
 
 def test_a_database_without_the_core(empty_db: Any, server: Any) -> None:
