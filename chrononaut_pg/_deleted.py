@@ -109,8 +109,8 @@ def _page(classes: list[Declaration], after: Any, limit: int | None) -> Select[A
         named = [column.label(f"k{n}") for n, column in enumerate(part.c)]
         parts.append(select(literal_column(str(number)).label("class"), *named))
     together = union_all(*parts).subquery()
-    _, *keys = together.c
-    return select(together).order_by(*keys).limit(limit)
+    place, *keys = together.c
+    return select(together).order_by(*keys, place).limit(limit)
 
 
 def _gone(

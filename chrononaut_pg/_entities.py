@@ -11,6 +11,7 @@ from sqlalchemy import (
     Text,
     and_,
     any_,
+    case,
     cast,
     column,
     func,
@@ -40,7 +41,7 @@ from chrononaut_pg.declarations import (
 def changed_entities(
     transaction_id: int, session: Session, bind: dict[str, Any]
 ) -> dict[type[Any], list[Any]]:
-    """Return {model: [history objects]} of what a transaction changed."""
+    """Return {model: [history objects]} of what a transaction changed, in its order."""
     rows = session.execute(_select_relations(transaction_id), bind_arguments=bind)
     tables = {
         table_of(row.relation, row.visible, parse(row.image), row.schemas)
@@ -100,11 +101,13 @@ def _select_left(
     ended = and_(
         meta("transaction_id") == transaction_id, meta("operation").in_(("D", "T"))
     )
+    begun = meta("created_transaction_id") == transaction_id
+    came = case((begun, meta("created_change_id")), else_=meta("change_id"))
     return (
         select(cls)
         .where(*_keys_touched(one, cls, tables, transaction_id))
-        .where(or_(meta("created_transaction_id") == transaction_id, ended))
-        .order_by(meta("change_id").nulls_last())
+        .where(or_(begun, ended))
+        .order_by(came)
     )
 
 

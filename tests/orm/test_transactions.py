@@ -248,6 +248,30 @@ def test_changed_entities_are_the_versions_that_it_left(session: Session) -> Non
     assert [one.full_name for one in found[Author]] == ["b", None]
 
 
+def test_changed_entities_come_in_the_order_in_which_they_were_changed(
+    session: Session,
+) -> None:
+    session.add_all([Author(id=number, full_name="a") for number in range(1, 8)])
+    session.commit()
+    for number in (5, 2, 7, 3, 1, 5):
+        change = 'update author set "na me" = "na me" || \'b\' where id = :id'
+        session.execute(text(change), {"id": number})
+    session.execute(text("delete from author where id = 2"))
+    session.commit()
+    made = transactions(session)[-1]
+    session.execute(text("update author set \"na me\" = 'c' where id in (3, 7)"))
+    session.commit()
+
+    [found] = made.changed_entities.values()
+    assert [(one.id, one.full_name) for one in found] == [
+        (5, "abb"),
+        (2, "ab"),
+        (7, "ab"),
+        (3, "ab"),
+        (1, "ab"),
+    ]
+
+
 def test_changed_entities_know_subclasses(session: Session) -> None:
     session.add_all([Being(id=1), Cat(id=2), Robot(id=3), Drone(id=4), Drone(id=5)])
     session.commit()
