@@ -155,12 +155,15 @@ def history_class(model: type[Any]) -> type[Any]:
     since they cannot change any more, and expires the live one.
     Raises NotVersionedError for other classes.
     """
-    found = _CLASSES.get(model) if isinstance(model, type) else None
+    found = _READY.get(model) if isinstance(model, type) else None
     if found is None:
         one = declaration(model)
         configure_mappers()
         with _LOCK:
-            found = _CLASSES.get(model) or _make(one)
+            found = _make(one)
+            for mapper in one.mapper.base_mapper.self_and_descendants:
+                if mapper.class_ in _CLASSES:
+                    _READY[mapper.class_] = _CLASSES[mapper.class_]
     return found
 
 
@@ -213,6 +216,10 @@ def meta_attribute(cls: type[Any], name: str) -> Any:
 
 
 _CLASSES: WeakKeyDictionary[type[Any], type[Any]] = WeakKeyDictionary()
+"""The classes of models, once they are mapped."""
+
+_READY: WeakKeyDictionary[type[Any], type[Any]] = WeakKeyDictionary()
+"""The same, once those of all subclasses are that share rows: for all threads."""
 
 _LOCK = threading.RLock()
 

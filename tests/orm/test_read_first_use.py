@@ -5,8 +5,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, event
-from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+from sqlalchemy import Column, Engine, Integer, String, event
+from sqlalchemy.orm import DeclarativeBase, Mapper, Session, mapped_column
 
 from chrononaut_pg import (
     Versioned,
@@ -100,3 +100,30 @@ def test_threads_that_ask_first_at_once_are_both_answered(table: str) -> None:
     second.join()
 
     assert (len(found), len({(cls, text) for cls, _, text in found})) == (2, 1)
+
+
+def test_no_thread_is_given_a_class_that_does_not_know_its_subclasses_yet() -> None:
+    kinds = {"polymorphic_on": "kind", "polymorphic_identity": "any"}
+    of = model(kind=mapped_column(String), __mapper_args__=kinds)
+    for name in ("cat", "dog"):
+        type(name, (of,), {"__mapper_args__": {"polymorphic_identity": name}})
+    known: list[list[str]] = []
+
+    def ask() -> None:
+        known.append(sorted(history_class(of).__mapper__.polymorphic_map))
+
+    second = Thread(target=ask)
+
+    def interrupt(mapper: Any, cls: type[Any]) -> None:
+        if cls.__name__ == "catHistory":
+            second.start()
+            second.join(0.2)
+
+    event.listen(Mapper, "instrument_class", interrupt)
+    try:
+        ask()
+    finally:
+        event.remove(Mapper, "instrument_class", interrupt)
+    second.join()
+
+    assert known == [["any", "cat", "dog"]] * 2
