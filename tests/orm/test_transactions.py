@@ -26,6 +26,7 @@ from chrononaut_pg import (
     row_changes_from,
     select_changes_by,
     select_changes_of,
+    select_transactions,
     versioned_table,
 )
 from tests.orm.modelling import created, statements
@@ -439,6 +440,14 @@ def test_transactions_of_another_bind_are_read_there(
             made = version.created_transaction
             found[model] = (short(made.changes()), list(made.changed_entities))
             assert version.transaction is None
+            where = {"bind": db.session.get_bind(model.__mapper__)}
+            asked = select_transactions(touching=model)
+            assert db.session.scalars(asked, bind_arguments=where).all() == [made]
+        db.session.expunge_all()
+        asked = select_transactions(touching=Far)
+        where = {"bind": db.engines["other"]}
+        [apart] = db.session.scalars(asked, bind_arguments=where)
+        assert short(apart.changes()) == found[Far][0]
         db.session.remove()
         db.engines["other"].dispose()
     admin.execute(f"drop database {other} with (force)".encode())
