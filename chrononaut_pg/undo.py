@@ -19,7 +19,7 @@ from sqlalchemy.orm import Mapper, Session, scoped_session
 
 from chrononaut_pg._past_moment import transaction_number
 from chrononaut_pg._resources import package_core_version
-from chrononaut_pg.declarations import schemas_of, table_name
+from chrononaut_pg.declarations import is_declared, schemas_of, table_name
 from chrononaut_pg.exceptions import (
     CannotUndoError,
     CoreMissingError,
@@ -27,6 +27,7 @@ from chrononaut_pg.exceptions import (
     from_database_error,
     sqlstate_of,
 )
+from chrononaut_pg.history import History, meta
 
 _REFUSALS = dict.fromkeys(("P0002", "22023", "55000"), CannotUndoError)
 """Not found, wrong arguments, not now."""
@@ -111,20 +112,38 @@ def undo_change(
     *change* is the number of a change, or an object that has it as `change_id`: a
     history object stands for the change that ended it. With *target* (a model, a Table
     or a name as SQL spells it) no other table is searched. Returns the row, or nothing
-    if there was nothing to do. Raises UndoConflictError as `undo_transaction`.
+    if there was nothing to do. Raises UndoConflictError as `undo_transaction`,
+    CannotUndoError for a version that no change has ended, TypeError for live objects.
     """
     call = (
         "undo_change(:number, target => cast(:target as regclass),"
         " dry_run => :dry_run, force => :force)"
     )
     given = {
-        "number": getattr(change, "change_id", change),
+        "number": _change_number(change),
         "target": None,
         "dry_run": dry_run,
         "force": force,
     }
     bound = bind_arguments or _bind(target)
     return _undone(session, call, given, dry_run, bound, target)
+
+
+def _change_number(change: Any) -> Any:
+    if isinstance(change, History):
+        number = meta(change, "change_id")
+        if number is None:
+            raise CannotUndoError(
+                f"no change has ended {change!r} yet",
+                hint="The change that began it is its created_change_id.",
+            )
+        return number
+    if is_declared(type(change)):
+        raise TypeError(
+            f"change is a version, a change or its number, not {type(change).__name__}:"
+            " its versions() stand for the changes that ended them"
+        )
+    return getattr(change, "change_id", change)
 
 
 def revert_row(

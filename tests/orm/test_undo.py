@@ -278,6 +278,20 @@ def test_one_change_by_its_history_object(session: Session, target: Any) -> None
     assert author.password == "y"
 
 
+def test_the_live_version_and_the_object_stand_for_no_change(session: Session) -> None:
+    author = session.get_one(Author, 1)
+    author.name = "Bea"
+    session.commit()
+    live = author.versions()[-1].next
+    with pytest.raises(CannotUndoError, match=r"ended .*Author.* yet.*created_change_"):
+        undo_change(session, live)
+    with pytest.raises(TypeError, match="not Author"):
+        undo_change(session, author)
+    [row] = undo_change(session, live.created_change_id)
+
+    assert (row.after, author.name) == ({"name": "Ann"}, "Ann")
+
+
 def test_a_row_is_reverted_by_version_time_and_change(session: Session) -> None:
     author = session.get_one(Author, 1)
     moment = session.scalars(select(func.clock_timestamp())).one()
