@@ -10,7 +10,6 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     Column,
@@ -38,11 +37,11 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import visitors
 
-from chrononaut_pg._deriving import DERIVED, ENDS
+from chrononaut_pg._deriving import DERIVED, ENDS, Derivation
 from chrononaut_pg._loading import Loader
 from chrononaut_pg._unheard import Read
 from chrononaut_pg._views import META_COLUMNS, history_table, meta_names
-from chrononaut_pg.declarations import Declaration, key_columns, latest
+from chrononaut_pg.declarations import Declaration, key_columns
 
 _FIRST: ColumnElement[int] = literal_column(str(-(2**63)))
 """A change id before all others."""
@@ -92,6 +91,7 @@ class Direct:
         self._meta = {self._stored[name]: name for name in META_COLUMNS}
         self.named: dict[str, str] = cls.__chrononaut_meta_names__
         self._derived = [self.named[name] for name in DERIVED]
+        self.derivation = Derivation(self.named)
         self.loader = Loader(cls)
         self.has_all = sa_inspect(cls).polymorphic_on is None
         """Whether `all` will do: inserts have no data, so they are of no class."""
@@ -228,7 +228,7 @@ class Direct:
 
     @functools.cached_property
     def all(self) -> Asked:
-        """Select all changes as versions that lack what `derive` gives them."""
+        """Select all changes as versions that lack what is derived."""
         whole = self._changes().subquery("v")
         return self._in_order(whole, whole.c[self._stored["change_id"]])
 
@@ -304,7 +304,7 @@ class Direct:
         return Asked(objects, values, tuple(sent))
 
     def _in_order(self, whole: Subquery, order: ColumnElement[Any]) -> Asked:
-        """Ask for all of them, to be given what `derive` gives."""
+        """Ask for all of them, to be given what is derived."""
         asked = self._asked(whole, without=self._derived)
         return replace(
             asked,
@@ -322,18 +322,19 @@ class Direct:
         return [table.c[column.name] == value for column, value in self._key.items()]
 
 
-_DIRECT: WeakKeyDictionary[type[Any], tuple[int, Direct | None]] = WeakKeyDictionary()
+_DIRECT = "direct"
+"""Where the notes of a declaration keep its statements."""
 
 
 def direct(cls: type[Any]) -> Direct | None:
     """Return the statements of a history class, None where only the view will do."""
-    known = _DIRECT.get(cls)
-    if known is None or known[0] != latest():
-        one: Declaration = cls.__chrononaut_declaration__
+    one: Declaration = cls.__chrononaut_declaration__
+    notes = one.notes
+    if _DIRECT not in notes:
         plain = _is_plain(one) and not _reads_others(cls)
-        known = latest(), Direct(cls, one) if plain else None
-        _DIRECT[cls] = known
-    return known[1]
+        notes[_DIRECT] = Direct(cls, one) if plain else None
+    found: Direct | None = notes[_DIRECT]
+    return found
 
 
 def _is_plain(one: Declaration) -> bool:

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, Select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Mapper, Session, object_session, scoped_session
+from sqlalchemy.orm.attributes import instance_state
 
-from chrononaut_pg._deriving import begun_by, derive
 from chrononaut_pg._direct import Asked, Direct
 from chrononaut_pg._unheard import Read
 from chrononaut_pg.declarations import declaration, schemas_of, table_name
@@ -35,7 +35,8 @@ def session_of(instance: Any, session: Any) -> Session:
     """Return the session to read with: the given, the object's, the application's."""
     given = session if session is not None else object_session(instance)
     found = session_for(type(instance), given, **_shard(instance))
-    if instance in found.new and found.autoflush:
+    is_new = instance_state(instance).key is None and instance in found.new
+    if is_new and found.autoflush:
         found.flush()
     return found
 
@@ -89,22 +90,25 @@ def rows(
     statement: Callable[[], Select[Any]] | Read,
     parameters: Mapping[str, Any] | None = None,
     mapper: Mapper[Any] | None = None,
+    bind: Engine | Connection | None = None,
 ) -> list[Any]:
-    """Execute the statement of a reader where the object's table is.
+    """Execute the statement of a reader where the object's table is, in *bind*.
 
     *mapper* is that of what is read, for statements that do not tell.
     """
     # SQLAlchemy itself would ask for the database of the history class.
-    bind: dict[str, Any] = {"bind": _bind(instance, session), **_shard(instance)}
+    where = _shard(instance)
+    where["bind"] = _bind(instance, session) if bind is None else bind
     if mapper is not None:
-        bind["mapper"] = mapper
+        where["mapper"] = mapper
     try:
         if isinstance(statement, Read):
-            place = session.get_bind(clause=statement.statement, **bind)
+            place = session.get_bind(clause=statement.statement, **where)
             connection = session.connection(bind_arguments={"bind": place})
             return [*statement.rows(connection, parameters or {})]
         # Result.all() is faster than going through the result.
-        return [*session.execute(statement(), parameters, bind_arguments=bind).all()]
+        found = session.execute(statement(), parameters, bind_arguments=where)
+        return [*found.all()]
     except (ProgrammingError, DriftError, VersioningMissingError) as error:
         ours = isinstance(error, ChrononautException)
         database = error.__cause__ or error if ours else error
@@ -115,7 +119,7 @@ def rows(
 
 def _bind(instance: Any, session: Session) -> Engine | Connection:
     """Return the database that the object is in."""
-    return session.get_bind(sa_inspect(type(instance)), **_shard(instance))
+    return session.get_bind(instance_state(instance).mapper, **_shard(instance))
 
 
 def _shard(instance: Any) -> dict[str, Any]:
@@ -123,7 +127,7 @@ def _shard(instance: Any) -> dict[str, Any]:
 
     Known after a ShardedSession has loaded or saved it; such a session would ask all.
     """
-    token = sa_inspect(instance).identity_token
+    token = instance_state(instance).identity_token
     return {} if token is None else {"shard_id": token}
 
 
@@ -143,23 +147,24 @@ def all_versions(
     """Return all versions that have ended, and the live one if wanted."""
     asked = found.all_and_live if live else found.all
     parameters = found.parameters(key)
-    loads = _loads(instance, session)
+    bind = _bind(instance, session)
+    loads = _loads(bind)
     operation = found.named["operation"]
     if not found.loader.serves(session):
         objects = scalars(instance, session, lambda: asked.objects, parameters)
-        derive(map(vars, objects), found.named, loads)
+        found.derivation.all(map(vars, objects), loads)
         return [one for one in objects if vars(one)[operation] != "I"]
     changes = found.loader.values(
-        asked.names, _values(instance, session, found, asked, parameters)
+        asked.names, _values(instance, session, found, asked, parameters, bind)
     )
-    derive(changes, found.named, loads)
+    found.derivation.all(changes, loads)
     images = [one for one in changes if one[operation] != "I"]
     return found.loader.objects(session, images)
 
 
-def _loads(instance: Any, session: Session) -> Any:
-    """Return what parses JSON where the object is, None for the usual."""
-    return getattr(_bind(instance, session).dialect, "_json_deserializer", None)
+def _loads(bind: Engine | Connection) -> Any:
+    """Return what parses JSON in a database, None for the usual."""
+    return getattr(bind.dialect, "_json_deserializer", None)
 
 
 def in_force(
@@ -168,8 +173,9 @@ def in_force(
     """Return the version in force, the object itself if that is the live row."""
     parameters = {**found.parameters(key), "at": at}
     if found.loader.serves(session):
-        read = _values(instance, session, found, found.around, parameters)
-        return _around(instance, session, found, read, at)
+        bind = _bind(instance, session)
+        read = _values(instance, session, found, found.around, parameters, bind)
+        return _around(instance, session, found, read, at, _loads(bind))
     ((live, version),) = _found(instance, session, found, found.version_at, parameters)
     if version is None:
         return instance if live else None
@@ -177,24 +183,33 @@ def in_force(
 
 
 def _around(
-    instance: Any, session: Session, found: Direct, read: list[Any], at: datetime
+    instance: Any,
+    session: Session,
+    found: Direct,
+    read: list[Any],
+    at: datetime,
+    loads: Any,
 ) -> Any:
     """Return what was in force, given what `Direct.around` selects."""
-    names, named = found.around.names, found.named
+    names, derivation = found.around.names, found.derivation
     live, last, later, number = read[0][: -len(names)]
     if later is None:
         return instance if live else None
     changes = found.loader.values(names, [row[-len(names) :] for row in read])
-    changes.sort(key=itemgetter(named["change_id"]))
-    derive(changes, named, _loads(instance, session))
-    following = changes[begun_by(changes, named, live, at) :]
+    changes.sort(key=itemgetter(derivation.change_id))
+    if last is None or last < later:
+        version = changes[-1]
+        if version[derivation.operation] == "I":
+            return None
+        derivation.one(version, None if last is None else changes[0], number, loads)
+        return found.loader.objects(session, [version])[0]
+    derivation.all(changes, loads)
+    following = changes[derivation.begun_by(changes, live, at) :]
     if not following:
         return instance
     version = following[0]
-    if version[named["operation"]] == "I" or version[named["changed"]] <= at:
+    if version[derivation.operation] == "I" or version[derivation.changed] <= at:
         return None
-    if last is None or last < later:
-        version[named["version"]] = number
     return found.loader.objects(session, [version])[0]
 
 
@@ -234,11 +249,12 @@ def _values(
     found: Direct,
     asked: Asked,
     parameters: Mapping[str, Any],
+    bind: Engine | Connection | None = None,
 ) -> list[Any]:
     """Return the rows of a statement, values in place of history objects."""
     found.loader.flush(session)
     mapper = found.loader.mapper
-    return rows(instance, session, asked.read, parameters, mapper)
+    return rows(instance, session, asked.read, parameters, mapper, bind)
 
 
 @contextmanager

@@ -45,6 +45,9 @@ from chrononaut_pg.history import (
     meta_attribute,
 )
 
+_DIRECT = "direct of objects"
+"""Where the notes of a declaration keep the statements for its objects."""
+
 __all__ = ["Blame", "Change", "blame_from", "changes_from", "hidden_attributes"]
 
 
@@ -196,7 +199,11 @@ def select_blame(instance: Any) -> Select[Any]:
 
 def direct_of(instance: Any) -> Direct | None:
     """Return the statements that read an object's history past the view, if any do."""
-    return direct(_class(instance))
+    notes = declaration(type(instance)).notes
+    if _DIRECT not in notes:
+        notes[_DIRECT] = direct(_class(instance))
+    found: Direct | None = notes[_DIRECT]
+    return found
 
 
 def key_of(instance: Any) -> tuple[Any, ...]:
