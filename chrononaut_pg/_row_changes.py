@@ -251,10 +251,11 @@ def _parts(name: str) -> tuple[str | None, str]:
 
 @dataclass
 class _Named:
-    """A Table of models, with the columns of which images tell values."""
+    """A Table of models, with its columns and those of which images tell values."""
 
     table: Table
     position: int
+    columns: frozenset[str]
     told: set[str]
 
 
@@ -263,8 +264,10 @@ def _named(serial: int) -> dict[tuple[str | None, str], list[_Named]]:
     """Return the Tables of models by schema and name; *serial* is for the cache."""
     found: dict[Table, _Named] = {}
     for one in declared():
-        names = {column.name for column in one.table.columns}
-        named = found.setdefault(one.table, _Named(one.table, len(found), names))
+        names = frozenset(column.name for column in one.table.columns)
+        named = found.setdefault(
+            one.table, _Named(one.table, len(found), names, {*names})
+        )
         named.told.difference_update(
             column.name
             for column in one.hidden | one.untracked
@@ -278,10 +281,9 @@ def _named(serial: int) -> dict[tuple[str | None, str], list[_Named]]:
 
 def _fit(one: _Named, image: Mapping[str, Any]) -> tuple[int, int]:
     """Return how well a Table fits an image, columns that the image lacks last."""
-    known = {column.name for column in one.table.columns}
-    foreign = len(image.keys() - known)
+    foreign = len(image.keys() - one.columns)
     missing = len(one.told - image.keys()) if image else 0
-    return len(known & image.keys()) - foreign, -missing
+    return len(one.columns & image.keys()) - foreign, -missing
 
 
 class _Shape:
